@@ -1,0 +1,1 @@
+//! The Raft protocol as two pure machines, without IO, clock or async.

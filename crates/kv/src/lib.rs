@@ -1,0 +1,1 @@
+//! A replicated key-value server on raftwright, and its command line.

@@ -1,0 +1,1 @@
+//! The transport: framed TCP, lanes, handshake, reconnect.

@@ -1,0 +1,1 @@
+//! The asynchronous shell around the Raft core: the handle and its tasks.

@@ -1,0 +1,1 @@
+//! A Raft that one can simply use: state machine, server, client.

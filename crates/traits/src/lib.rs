@@ -1,0 +1,1 @@
+//! What an embedder of Raft implements: storage, state machine, network and runtime.
