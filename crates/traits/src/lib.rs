@@ -1,1 +1,56 @@
-//! What an embedder of Raft implements: storage, state machine, network and runtime.
+//! What an embedder of Raft implements, and the types that it meets on the way: the full layer's vocabulary.
+//!
+//! Start at [`RaftTypeConfig`] and [`declare_raft_types!`]; then a log ([`RaftLogStorage`]), a state machine
+//! ([`RaftStateMachine`]), a network ([`RaftNetworkFactory`], [`RaftNetworkV2`]) and, rarely, a runtime
+//! ([`AsyncRuntime`]). The `raftwright` crate brings one of each.
+
+mod codec;
+mod config;
+mod entry;
+mod error;
+mod flushed;
+mod log_storage;
+mod mem_log;
+mod network;
+mod node;
+mod runtime;
+mod snapshot;
+mod state_machine;
+#[cfg(feature = "tokio-rt")]
+mod tokio_runtime;
+mod type_config;
+
+pub use codec::{AppBytes, DecodeError, EntryCodec, EntryKind, WireNodeId};
+pub use config::{Config, ConfigError};
+pub use entry::{Entry, EntryPayload};
+pub use error::{
+    ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, Outcome,
+    RPCError, RaftError, StorageError, StorageErrorKind, TransferLeaderError, UnknownReason,
+};
+pub use flushed::{FlushSink, IOFlushed};
+pub use log_storage::{LogState, RaftLogReader, RaftLogStorage};
+pub use mem_log::MemLogStore;
+pub use network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, SequentialAppend};
+pub use node::{BasicNode, EmptyNode};
+pub use runtime::{AsyncRuntime, JoinError};
+pub use snapshot::{Snapshot, SnapshotMeta};
+pub use state_machine::{RaftSnapshotBuilder, RaftStateMachine};
+#[cfg(feature = "tokio-rt")]
+pub use tokio_runtime::TokioRuntime;
+pub use type_config::{
+    AppData, AppDataResponse, AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, CommittedLeaderIdOf,
+    HeartbeatRequest, HeartbeatResponse, LogIdOf, MembershipOf, Of, RaftTypeConfig, StoredMembership,
+    TransferLeaderRequest, VoteOf, VoteRequest, VoteResponse,
+};
+
+pub use raftwright_core::{
+    AdvancedLeaderId, CommittedLeaderId, CommittedTerm, Identity, Incarnation, LeaderId, LogId, LogIdOption, LogIndex,
+    Membership, MembershipError, Node, NodeId, PeerRefusal, RaftEntry, Round, Span, StandardLeaderId, Term, Time, Vote,
+    VoteKind,
+};
+
+#[doc(hidden)]
+pub mod macro_support {
+    //! What `declare_raft_types!` expands to.
+    pub use bytes::Bytes;
+}

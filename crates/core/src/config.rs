@@ -1,0 +1,71 @@
+//! The settings of the two machines. Spans and sizes only: what an operator tunes.
+
+use crate::Span;
+
+/// The settings of a [`Replica`](crate::Replica).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaConfig {
+    /// How often a leader shows that it lives (Raft §5.2).
+    pub heartbeat_interval: Span,
+    /// The shortest time without a leader after which a server starts an election. Also how long a server that has
+    /// heard from a leader refuses to vote for another (leader stickiness, Thesis §4.2.3).
+    pub election_timeout_min: Span,
+    /// The longest such time. A leader that has not heard from a quorum for so long steps down (check-quorum, Thesis
+    /// §6.2), and so does one whose disk has not completed a write for so long.
+    pub election_timeout_max: Span,
+    /// Ask before campaigning, so that a server that cannot win does not disturb (Thesis §9.6).
+    pub pre_vote: bool,
+    /// Most bytes of entries that a leader has proposed and not yet committed. Past it, proposals are refused as busy.
+    pub uncommitted_bytes_max: usize,
+    /// Most log writes submitted and not completed. Past it, the server refuses what would need another.
+    pub writes_max: usize,
+    /// Most answers that wait for a write. Past it, requests are refused as busy.
+    pub promises_max: usize,
+    /// Most linearizable reads that wait for their round. Past it, reads are refused as busy.
+    pub reads_max: usize,
+}
+
+impl Default for ReplicaConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Span::from_millis(50),
+            election_timeout_min: Span::from_millis(150),
+            election_timeout_max: Span::from_millis(300),
+            pre_vote: true,
+            uncommitted_bytes_max: 64 << 20,
+            writes_max: 1024,
+            promises_max: 8192,
+            reads_max: 65_536,
+        }
+    }
+}
+
+/// The settings of a [`Stream`](crate::Stream).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamConfig {
+    /// Most entries in one request.
+    pub request_entries_max: usize,
+    /// About how many bytes of entries go into one request; a single larger entry goes alone.
+    pub request_bytes_max: usize,
+    /// Most requests sent and not answered.
+    pub inflight_requests_max: usize,
+    /// Most bytes of entries sent and not answered.
+    pub inflight_bytes_max: usize,
+    /// How long to wait before trying again after a failure; doubled each time up to the maximum.
+    pub retry_min: Span,
+    /// The longest such wait.
+    pub retry_max: Span,
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            request_entries_max: 4096,
+            request_bytes_max: 1 << 20,
+            inflight_requests_max: 256,
+            inflight_bytes_max: 16 << 20,
+            retry_min: Span::from_millis(10),
+            retry_max: Span::from_millis(500),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Everything that can happen to a [`Replica`](crate::Replica), as plain data.
+
+use alloc::collections::BTreeSet;
+
+use crate::{
+    AppendEntriesRequest, HeartbeatRequest, HeartbeatResponse, Identity, LogIdOf, MembershipOf, StreamId, Ticket,
+    TransferLeaderRequest, Types, VoteOf, VoteRequest, VoteResponse, WriteId,
+};
+
+/// An event. Every input with a ticket is answered by exactly one [`Effect::Reply`](crate::Effect::Reply) with that
+/// ticket, at once or later.
+#[derive(Debug)]
+pub enum Input<T: Types> {
+    /// The deadline has come.
+    Wake,
+
+    /// A candidate asks for a vote.
+    VoteRequest {
+        /// Answered by [`Reply::Vote`](crate::Reply::Vote).
+        ticket: Ticket,
+        /// The request.
+        request: VoteRequest<T>,
+    },
+    /// A leader shows that it lives.
+    Heartbeat {
+        /// Answered by [`Reply::Heartbeat`](crate::Reply::Heartbeat).
+        ticket: Ticket,
+        /// The request.
+        request: HeartbeatRequest<T>,
+    },
+    /// A leader sends entries.
+    AppendEntries {
+        /// Answered by [`Reply::Append`](crate::Reply::Append).
+        ticket: Ticket,
+        /// The request.
+        request: AppendEntriesRequest<T>,
+    },
+    /// A leader asks this server to take over.
+    TransferRequest {
+        /// The request. It has no answer: the election is one.
+        request: TransferLeaderRequest<T>,
+    },
+    /// A voter has answered.
+    VoteResponse(VoteResponse<T>),
+    /// A follower has answered a heartbeat.
+    HeartbeatResponse(HeartbeatResponse<T>),
+
+    /// A stream reports. Reports of a stream that this leadership did not open are dropped.
+    Stream {
+        /// The stream.
+        stream: StreamId,
+        /// What it has learned.
+        report: Report<T>,
+    },
+    /// The log store has made this write durable. Completions may come in any order.
+    LogDone {
+        /// The write.
+        write: WriteId,
+    },
+
+    /// Make this blank server the first of a cluster with that membership.
+    Initialize {
+        /// Answered by [`Reply::Done`](crate::Reply::Done) or a refusal.
+        ticket: Ticket,
+        /// The first membership: uniform.
+        membership: MembershipOf<T>,
+    },
+    /// Append an entry. Its log id is set by the replica.
+    Propose {
+        /// Answered by [`Reply::Proposed`](crate::Reply::Proposed) or a refusal.
+        ticket: Ticket,
+        /// The entry.
+        entry: T::Entry,
+    },
+    /// A linearizable read (read-index, Thesis §6.4).
+    Read {
+        /// Answered by [`Reply::Read`](crate::Reply::Read) or a refusal.
+        ticket: Ticket,
+    },
+    /// Add a learner, or set what is stored about a member.
+    AddLearner {
+        /// Answered by [`Reply::Done`](crate::Reply::Done) when the new membership is committed, or a refusal.
+        ticket: Ticket,
+        /// The member.
+        id: T::NodeId,
+        /// What to store about it.
+        node: T::Node,
+    },
+    /// Change the set of voters, through a joint membership (Raft §6).
+    ChangeMembership {
+        /// Answered by [`Reply::Done`](crate::Reply::Done) when the uniform new membership is committed, or a refusal.
+        ticket: Ticket,
+        /// The voters to be; each must be a member.
+        voters: BTreeSet<T::NodeId>,
+        /// Keep removed voters as learners.
+        retain: bool,
+    },
+    /// Remove learners.
+    RemoveLearners {
+        /// Answered by [`Reply::Done`](crate::Reply::Done) when the new membership is committed, or a refusal.
+        ticket: Ticket,
+        /// The members; none may be a voter.
+        ids: BTreeSet<T::NodeId>,
+    },
+    /// Start an election now.
+    Elect,
+    /// Send a heartbeat now, if leading.
+    Beat,
+    /// Hand the leadership over (Thesis §3.10).
+    TransferLeader {
+        /// Answered by [`Reply::Transferring`](crate::Reply::Transferring) once the target was asked, or a refusal.
+        ticket: Ticket,
+        /// The voter that shall lead.
+        to: T::NodeId,
+    },
+    /// The shell gives up on whatever this ticket waits for: its caller has gone. It will not be answered.
+    Forget {
+        /// The ticket.
+        ticket: Ticket,
+    },
+    /// The log up to here may be deleted: it is in a snapshot.
+    Purge {
+        /// The last entry to delete.
+        upto: LogIdOf<T>,
+    },
+}
+
+/// What a [`Stream`](crate::Stream) tells the replica. Knowledge only: guesses stay in the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report<T: Types> {
+    /// The target's log equals ours up to here, durably.
+    Matched {
+        /// Who said so.
+        from: Identity<T::NodeId>,
+        /// The last entry that is the same.
+        matched: LogIdOf<T>,
+    },
+    /// What the target needs has been purged here.
+    NeedsSnapshot,
+    /// The target has promised itself to a newer leader or candidate.
+    HigherVote(VoteOf<T>),
+}

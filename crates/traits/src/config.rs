@@ -1,0 +1,148 @@
+//! The settings of a node.
+
+use raftwright_core::{ReplicaConfig, Span, StreamConfig};
+use serde::{Deserialize, Serialize};
+
+/// The settings of a node. [`Config::validate`] checks them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// A name for logs and metrics.
+    pub cluster_name: String,
+    /// How often a leader shows that it lives, in milliseconds.
+    pub heartbeat_interval: u64,
+    /// The shortest time without a leader before an election, in milliseconds. At least twice the heartbeat interval.
+    pub election_timeout_min: u64,
+    /// The longest such time, in milliseconds. More than the shortest.
+    pub election_timeout_max: u64,
+    /// Ask before campaigning (Thesis §9.6).
+    pub pre_vote: bool,
+    /// Whether elections start by themselves.
+    pub enable_elect: bool,
+    /// How long a call to a peer may take, in milliseconds.
+    pub rpc_timeout: u64,
+    /// Most client calls that wait to be taken up by the core; past it, calls are refused as busy.
+    pub api_queue_max: usize,
+    /// Most client calls and peer requests that the core takes up in one go.
+    pub api_batch_max: usize,
+    /// Most bytes of entries proposed and not committed; past it, writes are refused as busy.
+    pub uncommitted_bytes_max: usize,
+    /// Most log writes submitted and not completed.
+    pub log_writes_max: usize,
+    /// Most linearizable reads that wait for their round.
+    pub reads_max: usize,
+    /// Most entries in one AppendEntries request.
+    pub append_entries_max: usize,
+    /// About how many bytes of entries go into one AppendEntries request.
+    pub append_bytes_max: usize,
+    /// Most AppendEntries requests sent to a target and not answered.
+    pub inflight_requests_max: usize,
+    /// Most bytes of entries sent to a target and not answered.
+    pub inflight_bytes_max: usize,
+    /// About how many bytes of entries the state machine gets at a time.
+    pub apply_bytes_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let (replica, stream) = (ReplicaConfig::default(), StreamConfig::default());
+        Self {
+            cluster_name: "raftwright".into(),
+            heartbeat_interval: replica.heartbeat_interval.as_millis(),
+            election_timeout_min: replica.election_timeout_min.as_millis(),
+            election_timeout_max: replica.election_timeout_max.as_millis(),
+            pre_vote: replica.pre_vote,
+            enable_elect: true,
+            rpc_timeout: 1_000,
+            api_queue_max: 8_192,
+            api_batch_max: 4_096,
+            uncommitted_bytes_max: replica.uncommitted_bytes_max,
+            log_writes_max: replica.writes_max,
+            reads_max: replica.reads_max,
+            append_entries_max: stream.request_entries_max,
+            append_bytes_max: stream.request_bytes_max,
+            inflight_requests_max: stream.inflight_requests_max,
+            inflight_bytes_max: stream.inflight_bytes_max,
+            apply_bytes_max: 4 << 20,
+        }
+    }
+}
+
+/// A setting that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {why}")]
+pub struct ConfigError {
+    /// The setting.
+    pub setting: &'static str,
+    /// What is wrong, and what would be right.
+    pub why: String,
+}
+
+impl Config {
+    /// Checks the settings against each other.
+    ///
+    /// # Errors
+    /// The first that cannot work.
+    pub fn validate(self) -> Result<Self, ConfigError> {
+        let no = |setting, why: String| Err(ConfigError { setting, why });
+        if self.heartbeat_interval == 0 {
+            return no("heartbeat_interval", "must be at least 1 ms".into());
+        }
+        if self.election_timeout_min < self.heartbeat_interval.saturating_mul(2) {
+            return no(
+                "election_timeout_min",
+                format!(
+                    "{} ms is less than twice the heartbeat interval ({} ms): one lost heartbeat would cause an election",
+                    self.election_timeout_min, self.heartbeat_interval
+                ),
+            );
+        }
+        if self.election_timeout_max <= self.election_timeout_min {
+            return no(
+                "election_timeout_max",
+                "must be more than election_timeout_min, or elections tie for ever".into(),
+            );
+        }
+        let bounds = [
+            ("api_queue_max", self.api_queue_max),
+            ("api_batch_max", self.api_batch_max),
+            ("uncommitted_bytes_max", self.uncommitted_bytes_max),
+            ("log_writes_max", self.log_writes_max),
+            ("reads_max", self.reads_max),
+            ("append_entries_max", self.append_entries_max),
+            ("append_bytes_max", self.append_bytes_max),
+            ("inflight_requests_max", self.inflight_requests_max),
+            ("inflight_bytes_max", self.inflight_bytes_max),
+            ("apply_bytes_max", self.apply_bytes_max),
+        ];
+        match bounds.into_iter().find(|(_, bound)| *bound == 0) {
+            Some((setting, _)) => no(setting, "must be at least 1: nothing could ever pass".into()),
+            None => Ok(self),
+        }
+    }
+
+    /// The part that the replica needs.
+    pub fn replica(&self) -> ReplicaConfig {
+        ReplicaConfig {
+            heartbeat_interval: Span::from_millis(self.heartbeat_interval),
+            election_timeout_min: Span::from_millis(self.election_timeout_min),
+            election_timeout_max: Span::from_millis(self.election_timeout_max),
+            pre_vote: self.pre_vote,
+            uncommitted_bytes_max: self.uncommitted_bytes_max,
+            writes_max: self.log_writes_max,
+            reads_max: self.reads_max,
+            ..ReplicaConfig::default()
+        }
+    }
+
+    /// The part that a stream needs.
+    pub fn stream(&self) -> StreamConfig {
+        StreamConfig {
+            request_entries_max: self.append_entries_max,
+            request_bytes_max: self.append_bytes_max,
+            inflight_requests_max: self.inflight_requests_max,
+            inflight_bytes_max: self.inflight_bytes_max,
+            ..StreamConfig::default()
+        }
+    }
+}

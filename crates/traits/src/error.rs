@@ -1,0 +1,255 @@
+//! Errors: small enums, one a kind of call. Each says whether what was asked is *surely not applied* or *unknown*.
+
+use std::fmt::{Display, Formatter};
+
+use raftwright_core::{LogIndex, MembershipError};
+
+use crate::RaftTypeConfig;
+
+/// What a failed call may have done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Surely nothing, now or later. Asking again is safe.
+    NotApplied,
+    /// It may have been applied, or may be later. Asking again may do it twice.
+    Unknown,
+}
+
+/// What went wrong in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum StorageErrorKind {
+    /// Reading failed.
+    Read,
+    /// Writing or flushing failed. The store takes no more writes.
+    Write,
+    /// Stored bytes are not what was written.
+    Corrupt,
+    /// Something that should be there is missing.
+    Missing,
+    /// There is no space left.
+    NoSpace,
+    /// The store dropped a write's token without completing it.
+    TokenDropped,
+    /// The state machine cannot go on.
+    StateMachine,
+}
+
+/// A store failed. It stops the node, unless the call says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[error("{message}")]
+pub struct StorageError {
+    /// What went wrong.
+    pub kind: StorageErrorKind,
+    /// What and where, and what to do about it.
+    pub message: String,
+}
+
+impl StorageError {
+    /// An error of that kind.
+    pub fn new(kind: StorageErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// An entry that should be in the log is not.
+    pub fn missing_entry(index: LogIndex) -> Self {
+        Self::new(StorageErrorKind::Missing, format!("log entry {index} is missing"))
+    }
+}
+
+/// A call to a peer got no answer. It may or may not have reached the peer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+pub enum RPCError {
+    /// No answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// The peer cannot be reached; retry later rather than soon.
+    #[error("cannot reach the peer: {0}")]
+    Unreachable(String),
+    /// The connection broke.
+    #[error("connection lost: {0}")]
+    Network(String),
+    /// The peer refuses to talk to this server: a wrong cluster, node, incarnation or version.
+    #[error("the peer refuses: {0}")]
+    Refused(String),
+}
+
+/// The node has stopped and answers no more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+pub enum Fatal {
+    /// It was shut down.
+    #[error("the node is shut down")]
+    Stopped,
+    /// A store failed.
+    #[error("the node stopped: {0}")]
+    Storage(#[from] StorageError),
+    /// A task of it panicked.
+    #[error("the node stopped: a task ended unexpectedly: {0}")]
+    Panicked(String),
+    /// It could not start.
+    #[error("the node cannot start: {0}")]
+    Start(String),
+}
+
+/// An error of a call, or the end of the node.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RaftError<E> {
+    /// The call failed.
+    #[error(transparent)]
+    APIError(E),
+    /// The node has stopped. Whether the call took effect is unknown unless it was made after the stop.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}
+
+/// Ask the leader instead.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(bound = "")]
+pub struct ForwardToLeader<C: RaftTypeConfig> {
+    /// The leader, as far as this server knows.
+    pub leader_id: Option<C::NodeId>,
+    /// What the membership stores about it.
+    pub leader_node: Option<C::Node>,
+}
+
+impl<C: RaftTypeConfig> Display for ForwardToLeader<C> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match &self.leader_id {
+            Some(id) => write!(f, "this server does not lead; ask server {id}"),
+            None => f.write_str("this server does not lead, and knows no leader; try again soon"),
+        }
+    }
+}
+
+impl<C: RaftTypeConfig> std::error::Error for ForwardToLeader<C> {}
+
+/// Why nobody can say whether a write was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+pub enum UnknownReason {
+    /// The deadline passed.
+    #[error("the deadline passed")]
+    Deadline,
+    /// The leadership was lost.
+    #[error("the leadership was lost")]
+    LeadershipLost,
+    /// A snapshot took the place of the entry before its answer was known.
+    #[error("a snapshot took the entry's place")]
+    Snapshot,
+    /// The node stopped.
+    #[error("the node stopped")]
+    Stopped,
+}
+
+/// Why a write was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientWriteError<C: RaftTypeConfig> {
+    /// Ask the leader. *Surely not applied.*
+    #[error(transparent)]
+    ForwardToLeader(ForwardToLeader<C>),
+    /// A bound is reached. *Surely not applied.*
+    #[error("too much is under way; try again later")]
+    Busy,
+    /// Another leader's entry was committed in its place. *Surely not applied.*
+    #[error("a new leader has replaced the entry; ask again")]
+    Superseded,
+    /// *Unknown.*
+    #[error("whether it was applied is unknown: {0}")]
+    Unknown(UnknownReason),
+}
+
+impl<C: RaftTypeConfig> ClientWriteError<C> {
+    /// Whether the write is surely not applied.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            ClientWriteError::ForwardToLeader(_) | ClientWriteError::Busy | ClientWriteError::Superseded => {
+                Outcome::NotApplied
+            }
+            ClientWriteError::Unknown(_) => Outcome::Unknown,
+        }
+    }
+}
+
+/// Why a linearizable read cannot be served here. Reads change nothing: asking again is always safe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinearizableReadError<C: RaftTypeConfig> {
+    /// Ask the leader.
+    #[error(transparent)]
+    ForwardToLeader(ForwardToLeader<C>),
+    /// A bound is reached.
+    #[error("too much is under way; try again later")]
+    Busy,
+    /// The leadership was lost, or no quorum answered in time.
+    #[error("no quorum confirmed the leadership; try again")]
+    NotConfirmed,
+}
+
+/// Why a server was not initialized. *Surely not applied.*
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InitializeError<C: RaftTypeConfig> {
+    /// It has a log or a vote already.
+    #[error("this server belongs to a cluster already; it is never initialized again")]
+    AlreadyInitialized,
+    /// The membership does not name this server as a voter.
+    #[error("the first membership must name this server as a voter")]
+    NotInMembership,
+    /// The membership is not possible.
+    #[error("{0}")]
+    Membership(MembershipError<C::NodeId>),
+    /// A bound is reached.
+    #[error("too much is under way; try again later")]
+    Busy,
+}
+
+/// Why the membership was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeMembershipError<C: RaftTypeConfig> {
+    /// Ask the leader. *Surely not applied.*
+    #[error(transparent)]
+    ForwardToLeader(ForwardToLeader<C>),
+    /// Another change is under way, or the leader is too new. *Surely not applied.*
+    #[error("another membership change is under way, or the leader has just been elected; try again soon")]
+    InProgress,
+    /// The membership is not possible. *Surely not applied.*
+    #[error("{0}")]
+    Membership(MembershipError<C::NodeId>),
+    /// A server to be removed is a voter. *Surely not applied.*
+    #[error("server {0} is a voter: take it out of the voters first")]
+    IsVoter(C::NodeId),
+    /// A bound is reached. *Surely not applied.*
+    #[error("too much is under way; try again later")]
+    Busy,
+    /// *Unknown.*
+    #[error("whether the membership changes is unknown: {0}")]
+    Unknown(UnknownReason),
+}
+
+impl<C: RaftTypeConfig> ChangeMembershipError<C> {
+    /// Whether the change is surely not applied.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            ChangeMembershipError::ForwardToLeader(_)
+            | ChangeMembershipError::InProgress
+            | ChangeMembershipError::Membership(_)
+            | ChangeMembershipError::IsVoter(_)
+            | ChangeMembershipError::Busy => Outcome::NotApplied,
+            ChangeMembershipError::Unknown(_) => Outcome::Unknown,
+        }
+    }
+}
+
+/// Why the leadership is not handed over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferLeaderError<C: RaftTypeConfig> {
+    /// Ask the leader.
+    #[error(transparent)]
+    ForwardToLeader(ForwardToLeader<C>),
+    /// The target is no voter, or leads already.
+    #[error("server {0} cannot take over: it is no voter, or leads already")]
+    NotApplicable(C::NodeId),
+    /// A hand-over is under way.
+    #[error("the leadership is being handed over already")]
+    InProgress,
+    /// The target did not take over in time; this server leads on.
+    #[error("the target did not take over in time")]
+    Deadline,
+}
