@@ -1,0 +1,163 @@
+//! A channel: one lane to one peer, shared by many tasks. A task of its own drives the connection.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::body::Body;
+use crate::dialer::{Dialer, Target};
+use crate::error::CallError;
+use crate::frame::{Kind, RequestId};
+use crate::identity::Lane;
+use crate::link::Link;
+
+struct Asked {
+    kind: Kind,
+    body: Body,
+    answer: oneshot::Sender<Result<Bytes, CallError>>,
+    /// Held until there is an answer: this is what bounds the requests under way.
+    permit: OwnedSemaphorePermit,
+}
+
+struct Waiting {
+    answer: oneshot::Sender<Result<Bytes, CallError>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A handle to one lane to one peer; clones share the connection. It connects when first used and again when the
+/// connection was lost. The connection is closed and its task ends when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    requests: mpsc::Sender<Asked>,
+    permits: Arc<Semaphore>,
+}
+
+impl Channel {
+    /// A channel that has not connected yet. Spawns its task on the current Tokio runtime.
+    pub fn spawn(dialer: Arc<Dialer>, target: Target, lane: Lane) -> Self {
+        let in_flight_max = dialer.limits().in_flight_max(lane);
+        let (requests, inbox) = mpsc::channel(in_flight_max);
+        let driver = Driver { link: Link::new(dialer, target, lane), inbox, waiting: BTreeMap::new(), next: None };
+        tokio::spawn(driver.run());
+        Channel { requests, permits: Arc::new(Semaphore::new(in_flight_max)) }
+    }
+
+    /// Sends one request and waits for its answer for `deadline`, which covers connecting and waiting for a place among
+    /// the requests under way.
+    ///
+    /// # Errors
+    ///
+    /// A [`CallError`]; [`is_surely_not_done`](CallError::is_surely_not_done) says whether the peer may have acted.
+    pub async fn call(&self, kind: Kind, body: Body, deadline: Duration) -> Result<Bytes, CallError> {
+        let mut sent = false;
+        match timeout(deadline, self.call_without_deadline(kind, body, &mut sent)).await {
+            Ok(result) => result,
+            Err(_) => Err(CallError::Deadline { sent }),
+        }
+    }
+
+    async fn call_without_deadline(&self, kind: Kind, body: Body, sent: &mut bool) -> Result<Bytes, CallError> {
+        let permits = Arc::clone(&self.permits);
+        let permit = permits.acquire_owned().await.map_err(|_closed| CallError::ShutDown)?;
+        let (answer, answered) = oneshot::channel();
+        // The inbox has a place for each permit, so this does not wait; an error means that the driver is gone.
+        self.requests.send(Asked { kind, body, answer, permit }).await.map_err(|_gone| CallError::ShutDown)?;
+        *sent = true;
+        answered.await.unwrap_or(Err(CallError::ShutDown))
+    }
+}
+
+/// The task behind a channel.
+struct Driver {
+    link: Link,
+    inbox: mpsc::Receiver<Asked>,
+    waiting: BTreeMap<RequestId, Waiting>,
+    /// Taken from the inbox, not yet sent.
+    next: Option<Asked>,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    /// Ready when no handle is left and nothing is under way.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let inbox = self.poll_send(cx);
+            if inbox.is_ready() && self.waiting.is_empty() {
+                return Poll::Ready(());
+            }
+            if self.waiting.is_empty() {
+                return Poll::Pending;
+            }
+            match self.link.poll_answer(cx) {
+                Poll::Ready(Ok((id, answer))) => {
+                    if let Some(waiting) = self.waiting.remove(&id) {
+                        // Whoever asked may have given up meanwhile.
+                        let _given_up = waiting.answer.send(answer.map_err(CallError::Fault));
+                    }
+                }
+                Poll::Ready(Err(error)) => {
+                    for (_, waiting) in std::mem::take(&mut self.waiting) {
+                        let _given_up = waiting.answer.send(Err(error.clone()));
+                    }
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Sends what is in the inbox, as far as there is room. Ready when the inbox has been closed and is empty.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.next.is_none() {
+                match self.inbox.poll_recv(cx) {
+                    Poll::Ready(Some(asked)) => self.next = Some(asked),
+                    Poll::Ready(None) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            if self.next.as_ref().is_some_and(|asked| asked.answer.is_closed()) {
+                // Given up before it was sent: never send it.
+                self.next = None;
+                continue;
+            }
+            // While requests are under way the link is open, and its end must reach them through `poll_answer`.
+            if self.waiting.is_empty() {
+                match self.link.poll_open(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => {
+                        self.refuse_all(&error);
+                        continue;
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            if self.link.is_full() {
+                return Poll::Pending;
+            }
+            let Some(Asked { kind, body, answer, permit }) = self.next.take() else { continue };
+            match self.link.push(kind, body) {
+                Ok(id) => drop(self.waiting.insert(id, Waiting { answer, _permit: permit })),
+                Err(error) => drop(answer.send(Err(error))),
+            }
+        }
+    }
+
+    /// There is no connection: everybody who waits for one learns why, none waits for the next attempt.
+    fn refuse_all(&mut self, error: &CallError) {
+        if let Some(asked) = self.next.take() {
+            let _given_up = asked.answer.send(Err(error.clone()));
+        }
+        while let Ok(asked) = self.inbox.try_recv() {
+            let _given_up = asked.answer.send(Err(error.clone()));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The requesting side of an open connection: numbers requests, sees whether the peer lives.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::body::Body;
+use crate::error::{CallError, Fault};
+use crate::frame::{FrameHead, Kind, RequestId, Role};
+use crate::frame_io::{FrameIo, LinkError};
+use crate::handshake::{HandshakeError, Session, on_refuse};
+use crate::limits::UNSENT_BYTES_MAX;
+
+/// Id of every `Ping`; requests are numbered from one.
+const PING_ID: RequestId = RequestId(0);
+
+/// An answer and the request it belongs to.
+pub(crate) type Answered = (RequestId, Result<Bytes, Fault>);
+
+/// An open connection on which this side asks and the other side answers.
+pub(crate) struct ClientConn<S> {
+    io: FrameIo<S>,
+    session: Session,
+    last_id: u64,
+    /// Requests that have no answer yet, abandoned ones included.
+    unanswered: usize,
+    silence_max: Duration,
+    /// Fires when it is time to look whether the peer has been silent. Looked at only while something is unanswered, and
+    /// moved on only when it has fired, so that requests do not pay for it.
+    watch: Pin<Box<Sleep>>,
+    /// The oldest unanswered request was sent after the watch was armed.
+    fresh: bool,
+    /// What had arrived when the watch was armed.
+    read_bytes_seen: u64,
+    pinged: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ClientConn<S> {
+    pub(crate) fn new(io: FrameIo<S>, session: Session, silence_max: Duration) -> Self {
+        let watch = Box::pin(sleep_until(Instant::now() + silence_max / 2));
+        ClientConn {
+            io,
+            session,
+            last_id: 0,
+            unanswered: 0,
+            silence_max,
+            watch,
+            fresh: false,
+            read_bytes_seen: 0,
+            pinged: false,
+        }
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Whether nothing more should be sent before something has left or been answered.
+    pub(crate) fn is_full(&self, in_flight_max: usize) -> bool {
+        self.unanswered >= in_flight_max || self.io.unsent() >= UNSENT_BYTES_MAX
+    }
+
+    /// Queues a request; it leaves with the next poll.
+    pub(crate) fn push(&mut self, kind: Kind, body: Body) -> Result<RequestId, CallError> {
+        let id = RequestId(self.last_id + 1);
+        self.io.push(FrameHead { kind, role: Role::Request, id }, body).map_err(CallError::TooLong)?;
+        self.last_id = id.0;
+        self.fresh |= self.unanswered == 0;
+        self.unanswered += 1;
+        Ok(id)
+    }
+
+    /// Writes what is queued and waits for an answer, to whichever request. Without any unanswered request it still
+    /// notices that the peer closes. An error is final.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answered, CallError>> {
+        // A full socket must not keep answers from being read: both sides would wait for each other.
+        if let Poll::Ready(Err(error)) = self.io.poll_flush(cx) {
+            return Poll::Ready(Err(self.last_word(cx, error)));
+        }
+        loop {
+            let frame = match self.io.poll_frame(cx) {
+                Poll::Ready(Ok(frame)) => frame,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending => return self.poll_watch(cx),
+            };
+            if frame.kind == Kind::Refuse {
+                return Poll::Ready(Err(refused(frame.body)));
+            }
+            if frame.id == PING_ID && frame.kind == Kind::Ping {
+                continue;
+            }
+            if frame.id.0 == 0 || frame.id.0 > self.last_id || self.unanswered == 0 {
+                return Poll::Ready(Err(CallError::Protocol("an answer to a request that was never made")));
+            }
+            self.unanswered -= 1;
+            let answer = match frame.role {
+                Role::Answer => Ok(frame.body),
+                Role::FailedAnswer => match Fault::decode(frame.body) {
+                    Ok(fault) => Err(fault),
+                    Err(_) => return Poll::Ready(Err(CallError::Protocol("a failure that cannot be read"))),
+                },
+                Role::Request => return Poll::Ready(Err(CallError::Protocol("a request on the answering side"))),
+            };
+            return Poll::Ready(Ok((frame.id, answer)));
+        }
+    }
+
+    /// Whether the connection has ended while nobody looked. Takes in what has arrived: late answers to abandoned
+    /// requests are dropped here.
+    pub(crate) fn poll_is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            match self.poll(cx) {
+                Poll::Ready(Ok(_late)) => {}
+                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => return false,
+            }
+        }
+    }
+
+    /// A write failed; perhaps the peer said why before it closed.
+    fn last_word(&mut self, cx: &mut Context<'_>, error: LinkError) -> CallError {
+        match self.io.poll_frame(cx) {
+            Poll::Ready(Ok(frame)) if frame.kind == Kind::Refuse => refused(frame.body),
+            Poll::Ready(Ok(_) | Err(_)) | Poll::Pending => error.into(),
+        }
+    }
+
+    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answered, CallError>> {
+        if self.unanswered == 0 {
+            return Poll::Pending;
+        }
+        while self.watch.as_mut().poll(cx).is_ready() {
+            let heard = self.io.read_bytes() != self.read_bytes_seen;
+            if !heard && self.pinged {
+                return Poll::Ready(Err(CallError::Silent));
+            }
+            self.pinged = !heard && !self.fresh;
+            self.fresh = false;
+            self.read_bytes_seen = self.io.read_bytes();
+            self.watch.as_mut().reset(Instant::now() + self.silence_max / 2);
+            if self.pinged {
+                let ping = FrameHead { kind: Kind::Ping, role: Role::Request, id: PING_ID };
+                self.io.push(ping, Body::new()).map_err(CallError::TooLong)?;
+                if let Poll::Ready(Err(error)) = self.io.poll_flush(cx) {
+                    return Poll::Ready(Err(error.into()));
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
+
+fn refused(body: Bytes) -> CallError {
+    match on_refuse(body) {
+        HandshakeError::RefusedByPeer(refusal) => CallError::Refused(refusal),
+        HandshakeError::RefusedPeer(_) | HandshakeError::Unexpected(_) | HandshakeError::Malformed(..) => {
+            CallError::Protocol("a refusal that cannot be read")
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What a request can meet with.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::body::{Body, BodyReader, DecodeError};
+use crate::frame::FrameError;
+use crate::frame_io::LinkError;
+use crate::handshake::{HandshakeError, Refusal};
+
+/// Longest text of a fault that is sent or read, in bytes.
+pub const FAULT_TEXT_LEN_MAX: usize = 512;
+
+/// What kind of failure a handler reports instead of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultCode {
+    /// The request's body could not be read, or its kind has no place on the lane. Nothing was done.
+    BadRequest,
+    /// The node is too busy to look at the request. Nothing was done.
+    Busy,
+    /// The node is stopping or has failed. Whether the request took effect is unknown.
+    Stopped,
+    /// The node does not serve this kind of request. Nothing was done.
+    Unsupported,
+    /// A code of a later version, or one of the embedder's own.
+    Other(u8),
+}
+
+impl FaultCode {
+    const fn code(self) -> u8 {
+        match self {
+            FaultCode::BadRequest => 1,
+            FaultCode::Busy => 2,
+            FaultCode::Stopped => 3,
+            FaultCode::Unsupported => 4,
+            FaultCode::Other(code) => code,
+        }
+    }
+
+    const fn from_code(code: u8) -> Self {
+        match code {
+            1 => FaultCode::BadRequest,
+            2 => FaultCode::Busy,
+            3 => FaultCode::Stopped,
+            4 => FaultCode::Unsupported,
+            other => FaultCode::Other(other),
+        }
+    }
+}
+
+/// A handler's failure, sent in place of an answer. The connection goes on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code:?}: {text}")]
+pub struct Fault {
+    /// For programs.
+    pub code: FaultCode,
+    /// For people.
+    pub text: String,
+}
+
+impl Fault {
+    /// A fault. Text beyond [`FAULT_TEXT_LEN_MAX`] bytes is cut off when it is sent.
+    pub fn new(code: FaultCode, text: impl fmt::Display) -> Self {
+        Fault { code, text: text.to_string() }
+    }
+
+    pub(crate) fn encode(&self) -> Body {
+        let mut end = self.text.len().min(FAULT_TEXT_LEN_MAX);
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut body = Body::with_capacity(end + 1);
+        body.put_u8(self.code.code());
+        body.put_slice(&self.text.as_bytes()[..end]);
+        body
+    }
+
+    pub(crate) fn decode(body: Bytes) -> Result<Self, DecodeError> {
+        let mut body = BodyReader::new(body);
+        let code = FaultCode::from_code(body.u8("fault code")?);
+        let text = body.rest();
+        let text = String::from_utf8_lossy(&text[..text.len().min(FAULT_TEXT_LEN_MAX)]).into_owned();
+        Ok(Fault { code, text })
+    }
+}
+
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Self {
+        Fault::new(FaultCode::BadRequest, error)
+    }
+}
+
+/// Why there is no connection to a peer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// The address could not be resolved, or nobody accepts connections there.
+    #[error("cannot connect to {address}: {reason}")]
+    Unreachable {
+        /// The address as configured, `host:port`.
+        address: String,
+        /// What the operating system says.
+        reason: String,
+    },
+    /// Connection and handshake were not complete in time.
+    #[error("no handshake with {address} in time")]
+    Deadline {
+        /// The address as configured, `host:port`.
+        address: String,
+    },
+    /// The peer was reached, and the connection ended in the handshake.
+    #[error("handshake with {address}: {error}")]
+    Link {
+        /// The address as configured, `host:port`.
+        address: String,
+        /// How it ended.
+        error: LinkError,
+    },
+    /// The peer was reached, and one of the two sides refuses the other.
+    #[error("handshake with {address}: {error}")]
+    Handshake {
+        /// The address as configured, `host:port`.
+        address: String,
+        /// Who refused, and why.
+        error: HandshakeError,
+    },
+}
+
+impl DialError {
+    /// The refusal, when one of the two sides refused the other.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            DialError::Handshake { error, .. } => match error {
+                HandshakeError::RefusedByPeer(refusal) | HandshakeError::RefusedPeer(refusal) => Some(refusal),
+                HandshakeError::Unexpected(_) | HandshakeError::Malformed(..) => None,
+            },
+            DialError::Unreachable { .. } | DialError::Deadline { .. } | DialError::Link { .. } => None,
+        }
+    }
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// There is no connection. The request was not sent.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The request is longer than a frame may be. It was not sent.
+    #[error(transparent)]
+    TooLong(FrameError),
+    /// The connection ended while the request was under way. Whether it took effect is unknown.
+    #[error("connection lost: {0}")]
+    Lost(#[from] LinkError),
+    /// The peer broke the protocol and the connection was closed. Whether the request took effect is unknown.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// The peer ended the connection with a reason. Whether the request took effect is unknown.
+    #[error("the peer ended the connection: {0}")]
+    Refused(Refusal),
+    /// The peer gave no sign of life for too long and the connection was closed. Whether the request took effect is unknown.
+    #[error("the peer is silent")]
+    Silent,
+    /// No answer in time. Whether the request took effect is unknown, unless `sent` is false.
+    #[error("no answer in time")]
+    Deadline {
+        /// Whether the request was handed to a connection.
+        sent: bool,
+    },
+    /// The peer answered with a failure.
+    #[error("the peer failed: {0}")]
+    Fault(#[from] Fault),
+    /// This side of the channel has been shut down.
+    #[error("the channel is closed")]
+    ShutDown,
+}
+
+impl CallError {
+    /// Whether it is certain that the peer has not acted on the request.
+    pub fn is_surely_not_done(&self) -> bool {
+        match self {
+            CallError::Dial(_) | CallError::TooLong(_) => true,
+            CallError::Deadline { sent } => !sent,
+            CallError::Fault(fault) => match fault.code {
+                FaultCode::BadRequest | FaultCode::Busy | FaultCode::Unsupported => true,
+                FaultCode::Stopped | FaultCode::Other(_) => false,
+            },
+            CallError::Lost(_)
+            | CallError::Protocol(_)
+            | CallError::Refused(_)
+            | CallError::Silent
+            | CallError::ShutDown => false,
+        }
+    }
+}

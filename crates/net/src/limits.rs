@@ -1,0 +1,135 @@
+//! Every bound of the transport, by name.
+
+use std::time::Duration;
+
+use crate::frame::{BODY_LEN_MAX, HANDSHAKE_BODY_LEN_MAX};
+use crate::identity::Lane;
+
+/// Time for name resolution, connecting and handshake together, and on the accepting side for the handshake.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Time from the first byte of a frame to the last of its header.
+pub const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Slowest pace at which a body may arrive, in bytes a second, on top of [`HEADER_DEADLINE`].
+pub const BODY_RATE_MIN: u64 = 64 * 1024;
+
+/// Time in which a peer must take something of what is being sent to it.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Time after which a connection with unanswered requests and no sign of life counts as dead. After half of it a `Ping`
+/// asks for such a sign, which the other side's connection gives even while its handlers are busy.
+pub const SILENCE_MAX: Duration = Duration::from_secs(4);
+
+/// Idle time before TCP itself probes whether the other side still exists.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+
+/// Time between two such probes; [`KEEPALIVE_PROBES`] unanswered ones end the connection.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Unanswered TCP probes that end a connection.
+pub const KEEPALIVE_PROBES: u32 = 3;
+
+/// Connections that a listener holds at once.
+pub const CONNECTIONS_MAX: usize = 4096;
+
+/// Connections from one IP address that a listener holds at once.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1024;
+
+/// Connections in their handshake that a listener holds at once.
+pub const HANDSHAKES_MAX: usize = 256;
+
+/// Requests of one connection that are being handled or sent, by lane: control.
+pub const CONTROL_IN_FLIGHT_MAX: usize = 64;
+
+/// As [`CONTROL_IN_FLIGHT_MAX`], for bulk.
+pub const BULK_IN_FLIGHT_MAX: usize = 128;
+
+/// As [`CONTROL_IN_FLIGHT_MAX`], for snapshots.
+pub const SNAPSHOT_IN_FLIGHT_MAX: usize = 4;
+
+/// As [`CONTROL_IN_FLIGHT_MAX`], for clients.
+pub const CLIENT_IN_FLIGHT_MAX: usize = 1024;
+
+/// Bytes of request bodies of one connection that are being handled at once. One request always is, however long.
+pub const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes waiting to be written to one connection at which nothing more is taken in.
+pub const UNSENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Time that running requests get to finish when a listener shuts down.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// First pause after a failed attempt to connect.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(20);
+
+/// Longest pause between attempts to connect.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// The bounds that an embedder may want to change. [`Default`] gives the constants of this module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest body of a frame, in bytes.
+    pub body_len_max: u32,
+    /// Largest body of a frame of the handshake, in bytes.
+    pub handshake_body_len_max: u32,
+    /// See [`HANDSHAKE_DEADLINE`].
+    pub handshake_deadline: Duration,
+    /// See [`HEADER_DEADLINE`].
+    pub header_deadline: Duration,
+    /// See [`WRITE_STALL_MAX`].
+    pub write_stall_max: Duration,
+    /// See [`SILENCE_MAX`].
+    pub silence_max: Duration,
+    /// See [`CONNECTIONS_MAX`].
+    pub connections_max: usize,
+    /// See [`CONNECTIONS_PER_ADDRESS_MAX`].
+    pub connections_per_address_max: usize,
+    /// See [`HANDSHAKES_MAX`].
+    pub handshakes_max: usize,
+    /// See [`IN_FLIGHT_BYTES_MAX`].
+    pub in_flight_bytes_max: usize,
+    /// See [`SHUTDOWN_GRACE`].
+    pub shutdown_grace: Duration,
+    /// See [`BACKOFF_MIN`].
+    pub backoff_min: Duration,
+    /// See [`BACKOFF_MAX`].
+    pub backoff_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            body_len_max: BODY_LEN_MAX,
+            handshake_body_len_max: HANDSHAKE_BODY_LEN_MAX,
+            handshake_deadline: HANDSHAKE_DEADLINE,
+            header_deadline: HEADER_DEADLINE,
+            write_stall_max: WRITE_STALL_MAX,
+            silence_max: SILENCE_MAX,
+            connections_max: CONNECTIONS_MAX,
+            connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
+            handshakes_max: HANDSHAKES_MAX,
+            in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
+            shutdown_grace: SHUTDOWN_GRACE,
+            backoff_min: BACKOFF_MIN,
+            backoff_max: BACKOFF_MAX,
+        }
+    }
+}
+
+impl Limits {
+    /// Requests of one connection on `lane` that may be under way at once.
+    pub const fn in_flight_max(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Control => CONTROL_IN_FLIGHT_MAX,
+            Lane::Bulk => BULK_IN_FLIGHT_MAX,
+            Lane::Snapshot => SNAPSHOT_IN_FLIGHT_MAX,
+            Lane::Client => CLIENT_IN_FLIGHT_MAX,
+        }
+    }
+
+    /// Time within which a frame must have arrived whole, counted from its first byte.
+    pub(crate) fn frame_deadline(&self, body_len: usize) -> Duration {
+        self.header_deadline.saturating_add(Duration::from_millis(body_len as u64 * 1000 / BODY_RATE_MIN))
+    }
+}
