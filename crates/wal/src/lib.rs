@@ -1,1 +1,36 @@
 //! The durable log: segments, group commit, checksums, recovery by verdict.
+//!
+//! [`open`] gives a [`Log`] (submit writes, read entries) and a [`Writer`] (the plain machine that writes and syncs
+//! batches). In production a [`WalThread`] drives the writer; a simulator drives it itself. Everything goes through the
+//! [`Disk`] trait.
+
+mod data_dir;
+mod disk;
+mod error;
+mod format;
+mod index;
+mod log;
+mod meta;
+mod options;
+mod platform;
+mod real_disk;
+mod record;
+mod recovery;
+mod segments;
+mod thread;
+mod verdict;
+mod writer;
+
+pub use data_dir::{DataDir, DataDirOptions, Identity};
+pub use disk::{Disk, DiskFile};
+pub use error::{DataDirError, DiskError, Finding, OpenError, ReadError, SubmitError, WalError};
+pub use format::{FEATURES, SECTOR, VERSION, VERSION_MIN};
+pub use log::{Completion, Log, Refused};
+pub use options::{FIRST_SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions};
+pub use real_disk::{RealDisk, RealFile, RealLock};
+pub use record::{APPEND_ENTRIES_MAX, Extent, Op, PAYLOAD_BYTES_MAX, RawEntry, RawLogId, VOTE_BYTES_MAX};
+pub use thread::WalThread;
+pub use verdict::{
+    Acknowledged, BatchVerdict, Body, HeaderSeen, Heads, Sectors, TrailerSeen, Verdict, batch_verdict, record_verdict,
+};
+pub use writer::{RecoveryReport, Writer, open};

@@ -1,0 +1,270 @@
+//! The log in memory: where each entry stands, who proposed it, and the payloads of the recent ones.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::record::{Extent, RawLogId};
+
+/// Where the payload of an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Not yet written; the number tells apart two entries that had the same index in turn.
+    Queued(u64),
+    /// In this segment, at this offset.
+    Disk { segment: u32, offset: u32 },
+    /// In a segment that was removed. Recovery may meet such entries on its way, none may be left at its end.
+    Gone,
+}
+
+/// One entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    pub(crate) place: Place,
+    pub(crate) len: u32,
+    pub(crate) crc: u32,
+    pub(crate) kind: u8,
+}
+
+/// Entries from `first` on that one leader proposed.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: u64,
+    term: u64,
+    node: Option<u64>,
+}
+
+/// The entries behind the purged one, without a gap.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    purged: Option<RawLogId>,
+    /// Index of the first slot. Says nothing while there is none.
+    first: u64,
+    slots: VecDeque<Slot>,
+    runs: VecDeque<Run>,
+    /// Payloads of the last entries.
+    recent: VecDeque<Bytes>,
+    recent_bytes: usize,
+}
+
+impl Index {
+    /// An index in which everything behind `purged` up to `last` stood in segments that are gone.
+    pub(crate) fn carried(extent: Extent) -> Self {
+        let mut index = Self { purged: extent.purged, ..Self::default() };
+        if let Some(last) = extent.last.filter(|last| extent.purged.is_none_or(|purged| purged.index < last.index)) {
+            index.first = index.next();
+            let count = last.index - index.first + 1;
+            let gone = Slot { place: Place::Gone, len: 0, crc: 0, kind: 0 };
+            index.slots.extend((0..count).map(|_| gone));
+            index.runs.push_back(Run { first: index.first, term: last.term, node: last.node });
+        }
+        index
+    }
+
+    /// Index that the next entry has; `None` in `extent` means that any may be the first.
+    pub(crate) fn next(&self) -> u64 {
+        match (self.slots.len() as u64, self.purged) {
+            (0, None) => 0,
+            (0, Some(purged)) => purged.index.saturating_add(1),
+            (count, Some(_) | None) => self.first + count,
+        }
+    }
+
+    /// True when the log never held an entry, so that the next one may have any index.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.slots.is_empty() && self.purged.is_none()
+    }
+
+    /// Index of the first entry, or of the one that will be the first.
+    pub(crate) fn first(&self) -> u64 {
+        if self.slots.is_empty() { self.next() } else { self.first }
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        let last = if self.slots.is_empty() { self.purged } else { self.log_id(self.next() - 1) };
+        Extent { purged: self.purged, last }
+    }
+
+    /// Identity of the entry at `index`; the purged one is known too.
+    pub(crate) fn log_id(&self, index: u64) -> Option<RawLogId> {
+        if self.purged.is_some_and(|purged| purged.index == index) {
+            return self.purged;
+        }
+        self.slot(index)?;
+        let run = self.runs.partition_point(|run| run.first <= index).checked_sub(1)?;
+        let run = self.runs.get(run)?;
+        Some(RawLogId { term: run.term, node: run.node, index })
+    }
+
+    pub(crate) fn slot(&self, index: u64) -> Option<&Slot> {
+        self.slots.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
+
+    fn slot_mut(&mut self, index: u64) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
+
+    /// The payload, if it is one of the recent ones.
+    pub(crate) fn payload(&self, index: u64) -> Option<&Bytes> {
+        let first = self.next() - self.recent.len() as u64;
+        self.recent.get(usize::try_from(index.checked_sub(first)?).ok()?)
+    }
+
+    /// Adds an entry behind the last. The caller has checked that its index is the next one.
+    pub(crate) fn append(&mut self, id: RawLogId, slot: Slot, payload: Option<Bytes>) {
+        if self.slots.is_empty() {
+            self.first = id.index;
+        }
+        debug_assert_eq!(self.first + self.slots.len() as u64, id.index, "entries are contiguous");
+        if self.runs.back().is_none_or(|run| (run.term, run.node) != (id.term, id.node)) {
+            self.runs.push_back(Run { first: id.index, term: id.term, node: id.node });
+        }
+        self.slots.push_back(slot);
+        match payload {
+            Some(payload) => {
+                self.recent_bytes += payload.len();
+                self.recent.push_back(payload);
+            }
+            None => {
+                self.recent.clear();
+                self.recent_bytes = 0;
+            }
+        }
+    }
+
+    /// Removes the entries from `from` on.
+    pub(crate) fn truncate(&mut self, from: u64) {
+        while !self.slots.is_empty() && self.next() > from {
+            self.slots.pop_back();
+            if let Some(payload) = self.recent.pop_back() {
+                self.recent_bytes -= payload.len();
+            }
+        }
+        while self.runs.back().is_some_and(|run| run.first >= from) {
+            self.runs.pop_back();
+        }
+    }
+
+    /// True when purging up to `up_to` cannot keep what stands behind it: the log holds another entry there.
+    pub(crate) fn conflicts(&self, up_to: RawLogId) -> bool {
+        self.log_id(up_to.index).is_some_and(|id| id != up_to)
+    }
+
+    /// Removes the entries up to `up_to`, and with `replace` all others too.
+    pub(crate) fn purge(&mut self, up_to: RawLogId, replace: bool) {
+        if replace {
+            self.truncate(self.first());
+        }
+        while !self.slots.is_empty() && self.first <= up_to.index {
+            if self.recent.len() == self.slots.len()
+                && let Some(payload) = self.recent.pop_front()
+            {
+                self.recent_bytes -= payload.len();
+            }
+            self.slots.pop_front();
+            self.first += 1;
+        }
+        while self.runs.get(1).is_some_and(|run| run.first <= up_to.index.saturating_add(1)) {
+            self.runs.pop_front();
+        }
+        if self.slots.is_empty() {
+            self.runs.clear();
+        }
+        self.purged = Some(up_to);
+    }
+
+    /// Takes over the identity of the last entry from a witness, where the entry itself is gone and only its index is
+    /// known.
+    pub(crate) fn assume_last(&mut self, last: Option<RawLogId>) {
+        let Some(last) = last.filter(|last| last.index + 1 == self.next()) else { return };
+        if self.slots.back().is_some_and(|slot| slot.place == Place::Gone) {
+            self.runs.clear();
+            self.runs.push_back(Run { first: self.first, term: last.term, node: last.node });
+        }
+    }
+
+    /// Notes where the entry that was queued under this number stands now. One that is gone meanwhile is left alone.
+    pub(crate) fn written(&mut self, index: u64, number: u64, segment: u32, offset: u32, crc: u32) {
+        if let Some(slot) = self.slot_mut(index)
+            && slot.place == Place::Queued(number)
+        {
+            slot.place = Place::Disk { segment, offset };
+            slot.crc = crc;
+        }
+    }
+
+    /// Forgets the oldest recent payloads above `bytes_max`, but none that is not yet on the media.
+    pub(crate) fn evict(&mut self, bytes_max: usize) {
+        while self.recent_bytes > bytes_max {
+            let index = self.next() - self.recent.len() as u64;
+            if !self.slot(index).is_some_and(|slot| matches!(slot.place, Place::Disk { .. })) {
+                break;
+            }
+            let Some(payload) = self.recent.pop_front() else { break };
+            self.recent_bytes -= payload.len();
+        }
+    }
+
+    /// The first segment that holds a live entry, if one does.
+    pub(crate) fn first_segment(&self) -> Option<u32> {
+        match self.slots.front()?.place {
+            Place::Disk { segment, .. } => Some(segment),
+            Place::Queued(_) | Place::Gone => None,
+        }
+    }
+
+    /// The first live entry whose segment is gone.
+    pub(crate) fn first_gone(&self) -> Option<u64> {
+        let at = self.slots.iter().position(|slot| slot.place == Place::Gone)?;
+        Some(self.first + at as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(term: u64, index: u64) -> RawLogId {
+        RawLogId { term, node: None, index }
+    }
+
+    fn filled(terms: &[u64]) -> Index {
+        let mut index = Index::default();
+        for (at, term) in terms.iter().enumerate() {
+            let slot = Slot { place: Place::Queued(at as u64), len: 1, crc: 0, kind: 0 };
+            index.append(id(*term, at as u64 + 1), slot, Some(Bytes::from_static(b"x")));
+        }
+        index
+    }
+
+    #[test]
+    fn log_ids_survive_truncation_and_purge() {
+        let mut index = filled(&[1, 1, 2, 2, 5]);
+        index.truncate(5);
+        assert_eq!(index.extent().last, Some(id(2, 4)));
+        index.purge(id(1, 2), false);
+        assert_eq!((index.first(), index.log_id(2), index.log_id(1)), (3, Some(id(1, 2)), None));
+        assert_eq!(index.log_id(3), Some(id(2, 3)));
+        index.purge(id(7, 9), false);
+        assert_eq!((index.next(), index.extent().last), (10, Some(id(7, 9))));
+    }
+
+    #[test]
+    fn a_conflicting_purge_takes_the_whole_log() {
+        let mut index = filled(&[1, 1, 1]);
+        assert!(index.conflicts(id(2, 2)));
+        index.purge(id(2, 2), true);
+        assert_eq!((index.first(), index.next(), index.extent().last), (3, 3, Some(id(2, 2))));
+    }
+
+    #[test]
+    fn what_is_not_written_is_not_evicted() {
+        let mut index = filled(&[1, 1, 1]);
+        index.written(1, 0, 1, 4096, 7);
+        index.evict(0);
+        assert!(index.payload(1).is_none() && index.payload(2).is_some());
+        index.written(2, 77, 1, 5000, 7);
+        index.evict(0);
+        assert!(index.payload(2).is_some(), "another entry of this index was written, not this one");
+    }
+}

@@ -1,0 +1,419 @@
+//! The handle of a log: submitting writes and reading entries. Nothing here waits for the media but reads of old
+//! entries.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::{DiskError, ReadError, SubmitError, WalError, shown};
+use crate::format::HEAD_LEN;
+use crate::index::{Index, Place, Slot};
+use crate::options::WalOptions;
+use crate::record::{APPEND_ENTRIES_MAX, Extent, Op, PAYLOAD_BYTES_MAX, RawEntry, RawLogId, VOTE_BYTES_MAX};
+
+/// Most bytes that one read of old entries takes from the media at once.
+const READ_BYTES_MAX: u64 = 4 << 20;
+/// Writes other than appends may exceed the bound of the queue by this factor: a vote must not wait behind a burst of
+/// appends, and who submits votes does so one at a time.
+const RESERVE_FACTOR: usize = 2;
+
+/// What a caller hands over with a write and gets back when its fate is known. It is completed exactly once: with
+/// `Ok` only after a flush that covers the write and every write submitted before it.
+pub trait Completion: Send + 'static {
+    /// Called by the writer.
+    fn complete(self, result: Result<(), WalError>);
+}
+
+impl<F: FnOnce(Result<(), WalError>) + Send + 'static> Completion for F {
+    fn complete(self, result: Result<(), WalError>) {
+        self(result);
+    }
+}
+
+/// A write that was not taken, with the token given back: it will not be completed.
+#[derive(Debug)]
+pub struct Refused<T> {
+    /// The token.
+    pub token: T,
+    /// Why.
+    pub error: SubmitError,
+}
+
+/// A write that waits to be written.
+pub(crate) struct Queued<T> {
+    pub(crate) op: Op,
+    /// A purge that also takes what stands behind it.
+    pub(crate) replace: bool,
+    /// The outline of the log once this write has taken effect.
+    pub(crate) extent: Extent,
+    /// Number of the first entry; the others follow.
+    pub(crate) number: u64,
+    /// Bytes that it takes in the queue, its heads included.
+    pub(crate) bytes: usize,
+    pub(crate) token: T,
+}
+
+/// Whether writes are taken.
+#[derive(Clone)]
+pub(crate) enum Phase {
+    Open,
+    Closing,
+    Poisoned(WalError),
+}
+
+/// An open segment file.
+pub(crate) struct Segment<F> {
+    pub(crate) path: PathBuf,
+    pub(crate) file: F,
+}
+
+pub(crate) struct State<F, T> {
+    pub(crate) phase: Phase,
+    pub(crate) queue: VecDeque<Queued<T>>,
+    pub(crate) queued_bytes: usize,
+    pub(crate) next_number: u64,
+    pub(crate) index: Index,
+    pub(crate) vote: Option<Bytes>,
+    pub(crate) committed: Option<u64>,
+    pub(crate) segments: BTreeMap<u32, Arc<Segment<F>>>,
+}
+
+pub(crate) struct Shared<F, T> {
+    state: Mutex<State<F, T>>,
+    /// Signalled when the writer has something to do.
+    pub(crate) wake: Condvar,
+    pub(crate) options: WalOptions,
+}
+
+impl<F, T> Shared<F, T> {
+    pub(crate) fn new(state: State<F, T>, options: WalOptions) -> Self {
+        Self { state: Mutex::new(state), wake: Condvar::new(), options }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<F, T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes no further write; the writer finishes what is queued and ends.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Open) {
+            state.phase = Phase::Closing;
+        }
+        self.wake.notify_all();
+    }
+}
+
+/// A log. Clones are handles of the same log.
+pub struct Log<D: Disk, T: Completion> {
+    pub(crate) shared: Arc<Shared<D::File, T>>,
+}
+
+impl<D: Disk, T: Completion> Clone for Log<D, T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<D: Disk, T: Completion> fmt::Debug for Log<D, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("extent", &self.extent()).finish_non_exhaustive()
+    }
+}
+
+impl<D: Disk, T: Completion> Log<D, T> {
+    /// Queues a write. When this returns, the write is visible to readers; it is durable when its token is completed.
+    ///
+    /// A write that cannot be taken is refused with its token and has no effect. Once the log has failed or is closed,
+    /// the token is completed with that error before this returns.
+    pub fn submit(&self, op: Op, token: T) -> Result<(), Refused<T>> {
+        let mut state = self.shared.lock();
+        let stopped = match &state.phase {
+            Phase::Open => None,
+            Phase::Closing => Some(WalError::Closed),
+            Phase::Poisoned(error) => Some(error.clone()),
+        };
+        if let Some(error) = stopped {
+            drop(state);
+            token.complete(Err(error));
+            return Ok(());
+        }
+        if let Err(error) = state.check(&op, &self.shared.options) {
+            return Err(Refused { token, error });
+        }
+        let was_empty = state.queue.is_empty();
+        state.take(op, token, &self.shared.options);
+        drop(state);
+        if was_empty {
+            self.shared.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Remembers how far the log is committed. It is written along with the next batch and forces none; a restart may
+    /// see an older one.
+    pub fn note_committed(&self, index: u64) {
+        let mut state = self.shared.lock();
+        state.committed = state.committed.max(Some(index));
+    }
+
+    /// The highest commit index that was noted.
+    pub fn committed(&self) -> Option<u64> {
+        self.shared.lock().committed
+    }
+
+    /// The last vote that was submitted.
+    pub fn vote(&self) -> Option<Bytes> {
+        self.shared.lock().vote.clone()
+    }
+
+    /// Where the log begins and ends, with all that was submitted.
+    pub fn extent(&self) -> Extent {
+        self.shared.lock().index.extent()
+    }
+
+    /// Identity of the entry at `index`, if the log holds it or it is the last purged one.
+    pub fn log_id(&self, index: u64) -> Option<RawLogId> {
+        self.shared.lock().index.log_id(index)
+    }
+
+    /// Why the log takes no more writes, if so.
+    pub fn failure(&self) -> Option<WalError> {
+        match &self.shared.lock().phase {
+            Phase::Open => None,
+            Phase::Closing => Some(WalError::Closed),
+            Phase::Poisoned(error) => Some(error.clone()),
+        }
+    }
+
+    /// Entries of `range` in order, from its first on without a gap, until the range or the log ends or payloads of
+    /// `bytes_max` bytes are reached. At least one entry is returned if the log holds the first, however long it is.
+    ///
+    /// Every payload that comes from the media has been verified against its checksum.
+    pub fn read(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<RawEntry>, ReadError> {
+        loop {
+            let plan = self.plan(range.clone(), bytes_max)?;
+            match plan.run() {
+                // A segment may be purged, and its file used again, between planning and reading. Then the log has
+                // changed, and the plan is made anew; damage is what a second look at the same place confirms.
+                Err(error) if self.is_current(&error, &range, bytes_max)? => return Err(error),
+                Err(_) => {}
+                Ok(entries) => return Ok(entries),
+            }
+        }
+    }
+
+    fn is_current(&self, error: &ReadError, range: &Range<u64>, bytes_max: usize) -> Result<bool, ReadError> {
+        match error {
+            ReadError::Purged { .. } => Ok(true),
+            ReadError::Disk(_) | ReadError::Damaged { .. } => {
+                let again = self.plan(range.clone(), bytes_max)?;
+                Ok(again.run().is_err())
+            }
+        }
+    }
+
+    fn plan(&self, range: Range<u64>, bytes_max: usize) -> Result<Plan<D::File>, ReadError> {
+        let state = self.shared.lock();
+        let first = state.index.first();
+        if range.start < first && !state.index.is_blank() && range.start < range.end {
+            return Err(ReadError::Purged { index: range.start, first });
+        }
+        let mut plan = Plan { entries: Vec::new() };
+        let mut bytes = 0;
+        for index in range {
+            let (Some(slot), Some(log_id)) = (state.index.slot(index), state.index.log_id(index)) else { break };
+            let source = match (state.index.payload(index), slot.place) {
+                (Some(payload), Place::Queued(_) | Place::Disk { .. } | Place::Gone) => Source::Memory(payload.clone()),
+                (None, Place::Disk { segment, offset }) => match state.segments.get(&segment) {
+                    Some(segment) => Source::Disk { segment: Arc::clone(segment), offset: offset.into() },
+                    None => break,
+                },
+                (None, Place::Queued(_) | Place::Gone) => break,
+            };
+            plan.entries.push(Planned { log_id, slot: *slot, source });
+            bytes += slot.len as usize;
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        Ok(plan)
+    }
+}
+
+impl<F, T> State<F, T> {
+    fn check(&self, op: &Op, options: &WalOptions) -> Result<(), SubmitError> {
+        let (ops, bytes) = (self.queue.len(), self.queued_bytes);
+        let factor = if matches!(op, Op::Append(_)) { 1 } else { RESERVE_FACTOR };
+        if ops >= options.queue_ops_max.saturating_mul(factor)
+            || bytes >= options.queue_bytes_max.saturating_mul(factor)
+        {
+            return Err(SubmitError::Busy { ops, bytes });
+        }
+        match op {
+            Op::Vote(vote) => at_most("a vote", vote.len(), VOTE_BYTES_MAX),
+            Op::Append(entries) => self.check_append(entries),
+            Op::Truncate { from } => match self.index.extent().purged {
+                Some(purged) if *from <= purged.index => {
+                    Err(SubmitError::TruncatePurged { from: *from, purged: purged.index })
+                }
+                Some(_) | None => Ok(()),
+            },
+            Op::Purge { .. } => Ok(()),
+        }
+    }
+
+    fn check_append(&self, entries: &[RawEntry]) -> Result<(), SubmitError> {
+        let first = entries.first().ok_or(SubmitError::Empty)?;
+        at_most("an append in entries", entries.len(), APPEND_ENTRIES_MAX)?;
+        let mut expected = if self.index.is_blank() { first.log_id.index } else { self.index.next() };
+        let mut bytes = 0usize;
+        for entry in entries {
+            let RawLogId { term, node: _, index } = entry.log_id;
+            if index != expected || index == u64::MAX {
+                return Err(SubmitError::Gap { expected, got: index });
+            }
+            if term > 0 && self.vote.is_none() {
+                return Err(SubmitError::NoVote { term });
+            }
+            expected += 1;
+            bytes += entry.payload.len();
+            at_most("a payload", entry.payload.len(), PAYLOAD_BYTES_MAX)?;
+        }
+        at_most("the payloads of an append", bytes, PAYLOAD_BYTES_MAX)
+    }
+
+    /// Lets a checked write take effect in memory and queues it for the media.
+    fn take(&mut self, op: Op, token: T, options: &WalOptions) {
+        let mut op = op;
+        let number = self.next_number;
+        let mut replace = false;
+        match &mut op {
+            Op::Vote(vote) => self.vote = Some(vote.clone()),
+            Op::Append(entries) => {
+                for entry in entries.iter() {
+                    let slot = Slot {
+                        place: Place::Queued(self.next_number),
+                        len: entry.payload.len() as u32,
+                        crc: 0,
+                        kind: entry.kind,
+                    };
+                    self.next_number += 1;
+                    self.index.append(entry.log_id, slot, Some(entry.payload.clone()));
+                }
+                self.index.evict(options.recent_bytes_max);
+            }
+            Op::Truncate { from } => self.index.truncate(*from),
+            Op::Purge { up_to } => {
+                let purged = self.index.extent().purged;
+                match purged.filter(|purged| purged.index >= up_to.index) {
+                    // What is purged stays purged: the write becomes one that changes nothing.
+                    Some(purged) => *up_to = purged,
+                    None => {
+                        replace = self.index.conflicts(*up_to);
+                        self.index.purge(*up_to, replace);
+                    }
+                }
+            }
+        }
+        let records = if let Op::Append(entries) = &op { entries.len() } else { 1 };
+        let bytes = op.payload_bytes() + 2 * HEAD_LEN * records;
+        self.queued_bytes += bytes;
+        let extent = self.index.extent();
+        self.queue.push_back(Queued { op, replace, extent, number, bytes, token });
+    }
+}
+
+fn at_most(what: &'static str, len: usize, max: usize) -> Result<(), SubmitError> {
+    if len > max { Err(SubmitError::TooLarge { what, len, max }) } else { Ok(()) }
+}
+
+/// What a read found under the lock; running it needs the lock no more.
+struct Plan<F> {
+    entries: Vec<Planned<F>>,
+}
+
+struct Planned<F> {
+    log_id: RawLogId,
+    slot: Slot,
+    source: Source<F>,
+}
+
+enum Source<F> {
+    Memory(Bytes),
+    Disk { segment: Arc<Segment<F>>, offset: u64 },
+}
+
+impl<F: DiskFile> Plan<F> {
+    fn run(&self) -> Result<Vec<RawEntry>, ReadError> {
+        let mut entries = Vec::with_capacity(self.entries.len());
+        let mut at = 0;
+        while let Some(planned) = self.entries.get(at) {
+            match &planned.source {
+                Source::Memory(payload) => {
+                    entries.push(planned.entry(payload.clone()));
+                    at += 1;
+                }
+                Source::Disk { segment, offset } => {
+                    let count = self.run_of_neighbours(at, segment, *offset);
+                    self.read_neighbours(&self.entries[at..at + count], segment, *offset, &mut entries)?;
+                    at += count;
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// How many of the entries from `at` on stand so close behind each other that one read serves all.
+    fn run_of_neighbours(&self, at: usize, first: &Arc<Segment<F>>, begin: u64) -> usize {
+        let follows = |planned: &&Planned<F>| match &planned.source {
+            Source::Disk { segment, offset } => {
+                let end = offset + u64::from(planned.slot.len);
+                Arc::ptr_eq(segment, first) && *offset >= begin && end - begin <= READ_BYTES_MAX
+            }
+            Source::Memory(_) => false,
+        };
+        self.entries[at..].iter().take_while(follows).count().max(1)
+    }
+
+    fn read_neighbours(
+        &self,
+        neighbours: &[Planned<F>],
+        segment: &Segment<F>,
+        begin: u64,
+        entries: &mut Vec<RawEntry>,
+    ) -> Result<(), ReadError> {
+        let end = neighbours.iter().fold(begin, |end, planned| match planned.source {
+            Source::Disk { offset, .. } => end.max(offset + u64::from(planned.slot.len)),
+            Source::Memory(_) => end,
+        });
+        let mut buffer = vec![0; (end - begin) as usize];
+        segment
+            .file
+            .read_at(&mut buffer, begin)
+            .map_err(|error| ReadError::Disk(DiskError::new("read", &segment.path, &error)))?;
+        let buffer = Bytes::from(buffer);
+        for planned in neighbours {
+            let Source::Disk { offset, .. } = planned.source else { continue };
+            let from = (offset - begin) as usize;
+            let payload = buffer.slice(from..from + planned.slot.len as usize);
+            if crc32c::crc32c(&payload) != planned.slot.crc {
+                let (index, path) = (planned.log_id.index, shown(&segment.path));
+                return Err(ReadError::Damaged { index, path, offset });
+            }
+            entries.push(planned.entry(payload));
+        }
+        Ok(())
+    }
+}
+
+impl<F> Planned<F> {
+    fn entry(&self, payload: Bytes) -> RawEntry {
+        RawEntry { kind: self.slot.kind, log_id: self.log_id, payload }
+    }
+}

@@ -1,0 +1,514 @@
+//! Reading a log back: every batch and every record gets a verdict, and what was acknowledged is never cut.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::{DiskError, Finding, OpenError, shown};
+use crate::format::{
+    BATCH_HEADER_LEN, BatchHeader, HEAD_LEN, Head, HeaderState, RecordKind, Role, SECTOR, SegmentHeader,
+    SegmentHeaderError, Trailer, TrailerState, VERSION, header_state, is_zero, padded, zero_sectors,
+};
+use crate::index::{Index, Place, Slot};
+use crate::log::Segment;
+use crate::meta::Meta;
+use crate::record::VOTE_BYTES_MAX;
+use crate::verdict::{
+    Acknowledged, BatchVerdict, Body, HeaderSeen, Heads, Sectors, TrailerSeen, Verdict, batch_verdict, record_verdict,
+};
+
+const SUFFIX: &str = ".seg";
+
+/// Name of the segment with this number.
+pub(crate) fn segment_name(sequence: u32) -> String {
+    format!("{sequence:010}{SUFFIX}")
+}
+
+fn segment_number(name: &str) -> Option<u32> {
+    let number = name.strip_suffix(SUFFIX)?.parse().ok()?;
+    (segment_name(number) == name).then_some(number)
+}
+
+/// What was read back.
+pub(crate) struct Recovered<F> {
+    pub(crate) index: Index,
+    pub(crate) vote: Option<Bytes>,
+    pub(crate) committed: Option<u64>,
+    pub(crate) segments: Vec<(u32, Segment<F>)>,
+    /// The segment in which the log goes on: its header, and where the next batch goes.
+    pub(crate) active: SegmentHeader,
+    pub(crate) position: u64,
+    /// The checksum that the next batch is chained to; unknown when the last trailer is damaged.
+    pub(crate) before: Option<u32>,
+    pub(crate) next_batch: u64,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// A segment file whose header was read.
+struct Opened<F> {
+    sequence: u32,
+    path: PathBuf,
+    file: F,
+    header: SegmentHeader,
+    area: usize,
+}
+
+/// Reads the log in `dir`. `None` means that there are no segments at all.
+pub(crate) fn recover<D: Disk>(disk: &D, dir: &Path, meta: &Meta) -> Result<Option<Recovered<D::File>>, OpenError> {
+    let names = disk.list(dir).map_err(|error| DiskError::new("list", dir, &error))?;
+    let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
+    numbers.sort_unstable();
+    let Some(first) = numbers.first().copied() else { return Ok(None) };
+    if let Some((expected, _)) = (first..).zip(&numbers).find(|(expected, number)| expected != *number) {
+        let what = format!("the segment {} is missing", segment_name(expected)).into();
+        return Err(OpenError::DataLoss { path: shown(dir), what });
+    }
+    let mut opened = Vec::new();
+    for sequence in numbers {
+        opened.push(open_segment(disk, &dir.join(segment_name(sequence)), sequence, meta)?);
+    }
+    let Some(head) = opened.first().map(|segment| segment.header.clone()) else { return Ok(None) };
+    let mut replay = Replay {
+        index: Index::carried(head.extent),
+        vote: head.vote.clone(),
+        committed: head.committed,
+        before: Some(head.before),
+        number: head.first_batch,
+        position: 0,
+        last_batch: None,
+        findings: Vec::new(),
+    };
+    for (at, segment) in opened.iter().enumerate() {
+        let next = opened.get(at + 1).map(|next| &next.header);
+        let bytes = read_segment(segment)?;
+        let walk = Walk { segment, bytes: &bytes, next };
+        walk.run(&mut replay)?;
+        match next {
+            Some(_) => walk.seal(&replay)?,
+            None => walk.clean_tail(&mut replay)?,
+        }
+    }
+    replay.finish(dir, opened).map(Some)
+}
+
+fn open_segment<D: Disk>(disk: &D, path: &Path, sequence: u32, meta: &Meta) -> Result<Opened<D::File>, OpenError> {
+    let failed = |action, error| OpenError::from(DiskError::new(action, path, &error));
+    let file = disk.open(path).map_err(|error| failed("open", error))?;
+    let len = file.len().map_err(|error| failed("read", error))?;
+    let mut front = vec![0; SegmentHeader::area_len(VOTE_BYTES_MAX).min(usize::try_from(len).unwrap_or(usize::MAX))];
+    let got = file.read_at(&mut front, 0).map_err(|error| failed("read", error))?;
+    front.truncate(got);
+    let damaged = |what| {
+        let verdict = Verdict::BeyondRepair;
+        OpenError::Damaged(Finding { path: path.into(), offset: 0, index: None, what, verdict })
+    };
+    let (header, area) = SegmentHeader::decode(&front).map_err(|error| match error {
+        SegmentHeaderError::Damaged => damaged("both copies of the segment header are damaged"),
+        SegmentHeaderError::Version { needs } => OpenError::Version { path: shown(path), needs, max: VERSION },
+        SegmentHeaderError::Features { unknown } => OpenError::Features { path: shown(path), unknown },
+    })?;
+    if (header.node_id, header.incarnation) != (meta.node_id, meta.incarnation) {
+        let SegmentHeader { node_id, incarnation, .. } = header;
+        return Err(OpenError::Foreign { path: shown(path), node_id, incarnation });
+    }
+    if header.sequence != u64::from(sequence) {
+        return Err(damaged("the segment has the name of another one"));
+    }
+    if len < header.size {
+        return Err(damaged("the segment is shorter than its header says"));
+    }
+    Ok(Opened { sequence, path: path.into(), file, header, area })
+}
+
+fn read_segment<F: DiskFile>(segment: &Opened<F>) -> Result<Vec<u8>, OpenError> {
+    let size = usize::try_from(segment.header.size).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; size];
+    let got = segment.file.read_at(&mut bytes, 0).map_err(|error| DiskError::new("read", &segment.path, &error))?;
+    bytes.truncate(got);
+    bytes.resize(size, 0);
+    Ok(bytes)
+}
+
+/// The state while batches are read one after the other.
+struct Replay {
+    index: Index,
+    vote: Option<Bytes>,
+    committed: Option<u64>,
+    before: Option<u32>,
+    /// Number of the batch that is expected next.
+    number: u64,
+    position: u64,
+    /// Place of the last batch in the segment read last, if it is there and intact.
+    last_batch: Option<(usize, usize)>,
+    findings: Vec<Finding>,
+}
+
+impl Replay {
+    /// What must be true of a whole log.
+    fn finish<F>(self, dir: &Path, opened: Vec<Opened<F>>) -> Result<Recovered<F>, OpenError> {
+        let lost = |what: String| OpenError::DataLoss { path: shown(dir), what: what.into() };
+        if let Some(index) = self.index.first_gone() {
+            return Err(lost(format!("entry {index} stood in a segment that is missing")));
+        }
+        if self.vote.is_none() && self.index.extent().last.is_some_and(|last| last.term > 0) {
+            return Err(lost("the log holds entries and no vote".into()));
+        }
+        let Some(active) = opened.last().map(|segment| segment.header.clone()) else {
+            return Err(lost("there is no segment".into()));
+        };
+        let segments =
+            opened.into_iter().map(|opened| (opened.sequence, Segment { path: opened.path, file: opened.file }));
+        Ok(Recovered {
+            index: self.index,
+            vote: self.vote,
+            committed: self.committed,
+            segments: segments.collect(),
+            active,
+            position: self.position,
+            before: self.before,
+            next_batch: self.number,
+            findings: self.findings,
+        })
+    }
+}
+
+/// One segment being read.
+struct Walk<'a, F> {
+    segment: &'a Opened<F>,
+    bytes: &'a [u8],
+    next: Option<&'a SegmentHeader>,
+}
+
+/// A batch whose header is good.
+struct Batch<'a> {
+    at: usize,
+    header: BatchHeader,
+    /// From the header's first byte to the trailer's last.
+    bytes: &'a [u8],
+    trailer: TrailerState,
+    sectors: Sectors,
+}
+
+/// One record of a batch.
+struct Seen {
+    head: Option<Head>,
+    offset: usize,
+    verdict: Verdict,
+}
+
+impl<'a, F: DiskFile> Walk<'a, F> {
+    fn finding(&self, offset: usize, index: Option<u64>, what: &'static str, verdict: Verdict) -> Finding {
+        Finding { path: self.segment.path.clone(), offset: offset as u64, index, what, verdict }
+    }
+
+    fn refuse(&self, offset: usize, index: Option<u64>, what: &'static str, verdict: Verdict) -> OpenError {
+        OpenError::Damaged(self.finding(offset, index, what, verdict))
+    }
+
+    /// Reads all batches of the segment. Afterwards `replay.position` is where they end.
+    fn run(&self, replay: &mut Replay) -> Result<(), OpenError> {
+        self.enter(replay)?;
+        let mut at = self.segment.area;
+        loop {
+            replay.position = at as u64;
+            if self.next.is_some_and(|next| next.first_batch == replay.number) {
+                // The next segment says that no batch follows here; whatever stands here is its seal or was one.
+                return Ok(());
+            }
+            let header = self.header(at, replay)?;
+            let Some(batch) = self.batch(at, header) else {
+                match self.place_verdict(at, replay)? {
+                    BatchVerdict::End => return Ok(()),
+                    BatchVerdict::HeadUnknown | BatchVerdict::Records(_) | BatchVerdict::BeyondRepair => {
+                        let what = "the header of a batch is damaged or missing";
+                        return Err(self.refuse(at, None, what, Verdict::HeadUnknown));
+                    }
+                }
+            };
+            let Some(acknowledged) = self.acknowledged(&batch, replay)? else { return Ok(()) };
+            self.apply(&batch, acknowledged, replay)?;
+            at += padded(batch.header.total_len as usize);
+        }
+    }
+
+    /// The header of a segment must continue what the segment before ended with.
+    fn enter(&self, replay: &mut Replay) -> Result<(), OpenError> {
+        let header = &self.segment.header;
+        replay.last_batch = None;
+        replay.index.assume_last(header.extent.last);
+        let chained = replay.before.is_none_or(|before| before == header.before);
+        let carried = (&header.vote, header.extent) == (&replay.vote, replay.index.extent());
+        if !chained || header.first_batch != replay.number || !carried {
+            let what = "the segment does not continue the one before";
+            return Err(self.refuse(0, None, what, Verdict::BeyondRepair));
+        }
+        replay.before = Some(header.before);
+        Ok(())
+    }
+
+    fn salt(&self) -> u64 {
+        self.segment.header.salt
+    }
+
+    /// What stands at `at`, without marks: they say that nothing follows yet.
+    fn header(&self, at: usize, replay: &Replay) -> Result<HeaderState, OpenError> {
+        let state = header_state(self.bytes.get(at..).unwrap_or(&[]), self.salt(), at as u64);
+        let HeaderState::Good(header) = state else { return Ok(state) };
+        let continues = header.number == replay.number && replay.before.is_none_or(|before| before == header.before);
+        if !continues {
+            let what = "a batch of another place or time stands where the log goes on";
+            return Err(self.refuse(at, None, what, Verdict::BeyondRepair));
+        }
+        match header.role {
+            Role::Batch if !header.is_plausible((self.bytes.len() - at) as u64) => Ok(HeaderState::Bad),
+            Role::Batch => Ok(state),
+            Role::Mark => Ok(HeaderState::Unwritten),
+            Role::Seal => {
+                let what = format!("the segment {} is missing", segment_name(self.segment.sequence + 1)).into();
+                let path = shown(self.segment.path.parent().unwrap_or(&self.segment.path));
+                Err(OpenError::DataLoss { path, what })
+            }
+        }
+    }
+
+    fn batch(&self, at: usize, state: HeaderState) -> Option<Batch<'a>> {
+        let HeaderState::Good(header) = state else { return None };
+        let bytes = self.bytes.get(at..at + header.total_len as usize)?;
+        let behind = self.bytes.get(at + SECTOR..at + padded(bytes.len())).unwrap_or(&[]);
+        let sectors = if zero_sectors(behind) > header.zero_sectors { Sectors::Missing } else { Sectors::All };
+        let trailer = Trailer::state(bytes, &header, self.salt(), at as u64);
+        Some(Batch { at, header, bytes, trailer, sectors })
+    }
+
+    /// The verdict on a place without a good header.
+    fn place_verdict(&self, at: usize, replay: &Replay) -> Result<BatchVerdict, OpenError> {
+        let seen = match header_state(self.bytes.get(at..).unwrap_or(&[]), self.salt(), at as u64) {
+            HeaderState::Unwritten => HeaderSeen::Unwritten,
+            HeaderState::Good(header) if header.role == Role::Mark => HeaderSeen::Unwritten,
+            HeaderState::Good(_) | HeaderState::Bad => HeaderSeen::Bad,
+        };
+        let proven = self.is_proven(at, replay.number);
+        Ok(batch_verdict(seen, TrailerSeen::Unwritten, Sectors::Missing, proven))
+    }
+
+    /// True when something behind `at` says that the batch with this number was made durable.
+    fn is_proven(&self, at: usize, number: u64) -> bool {
+        if let Some(next) = self.next {
+            return next.first_batch > number;
+        }
+        let later = (at + SECTOR..self.bytes.len().saturating_sub(BATCH_HEADER_LEN)).step_by(SECTOR);
+        later.into_iter().any(|at| match header_state(&self.bytes[at..], self.salt(), at as u64) {
+            HeaderState::Good(header) => header.durable_through >= number,
+            HeaderState::Unwritten | HeaderState::Bad => false,
+        })
+    }
+
+    /// How far the batch may have been acknowledged; `None` when it never was and is left out.
+    fn acknowledged(&self, batch: &Batch<'_>, replay: &mut Replay) -> Result<Option<Acknowledged>, OpenError> {
+        let trailer = match &batch.trailer {
+            TrailerState::Good(..) => TrailerSeen::Good,
+            TrailerState::Unwritten => TrailerSeen::Unwritten,
+            TrailerState::Bad => TrailerSeen::Bad,
+        };
+        if trailer == TrailerSeen::Good && batch.sectors == Sectors::All {
+            // The usual case needs no look behind the batch; records that do not verify are damage in either case.
+            return Ok(Some(Acknowledged::Possible));
+        }
+        let proven = self.is_proven(batch.at, batch.header.number);
+        match batch_verdict(HeaderSeen::Good, trailer, batch.sectors, proven) {
+            BatchVerdict::Records(Acknowledged::Never) | BatchVerdict::End => Ok(None),
+            BatchVerdict::Records(acknowledged) => Ok(Some(acknowledged)),
+            BatchVerdict::HeadUnknown | BatchVerdict::BeyondRepair => {
+                let what = "a batch that was acknowledged is missing";
+                replay.last_batch = None;
+                Err(self.refuse(batch.at, None, what, Verdict::HeadUnknown))
+            }
+        }
+    }
+
+    /// Judges the records of a batch and lets them take effect.
+    fn apply(&self, batch: &Batch<'_>, acknowledged: Acknowledged, replay: &mut Replay) -> Result<(), OpenError> {
+        let mut intact = true;
+        let mut expected = Some(BATCH_HEADER_LEN + HEAD_LEN * batch.header.count as usize);
+        for at in 0..batch.header.count as usize {
+            let seen = self.record(batch, at, expected, acknowledged);
+            let index = seen.head.filter(|head| head.kind == RecordKind::Entry).map(|head| head.log_id.index);
+            let offset = batch.at + seen.offset;
+            match (seen.verdict, seen.head) {
+                (Verdict::Good, Some(_)) => {}
+                (Verdict::Repaired, Some(_)) => {
+                    intact = false;
+                    let what = "one of the two copies of a record is damaged";
+                    replay.findings.push(self.finding(offset, index, what, Verdict::Repaired));
+                }
+                (Verdict::BodyDamaged, _) => {
+                    return Err(self.refuse(offset, index, "the body of a record is damaged", Verdict::BodyDamaged));
+                }
+                (
+                    Verdict::Good | Verdict::Repaired | Verdict::HeadUnknown | Verdict::Cut | Verdict::BeyondRepair,
+                    _,
+                ) => {
+                    let what = "both copies of a record's head are damaged";
+                    return Err(self.refuse(offset, index, what, Verdict::HeadUnknown));
+                }
+            }
+            let Some(head) = seen.head else { continue };
+            self.take(batch, &head, replay)?;
+            expected = Some(head.offset as usize + HEAD_LEN + head.len as usize);
+        }
+        self.close_batch(batch, intact, replay)
+    }
+
+    /// Finds the head of a record in its two places and checks its body.
+    fn record(&self, batch: &Batch<'_>, at: usize, expected: Option<usize>, acknowledged: Acknowledged) -> Seen {
+        let (salt, batch_at, before) = (self.salt(), batch.at as u64, batch.header.before);
+        let end = batch.bytes.len() - batch.header.trailer_len as usize;
+        let decode = |offset: usize| {
+            let head = Head::decode(batch.bytes.get(offset..)?, salt, batch_at, before)?;
+            let fits = head.offset as usize + HEAD_LEN + head.len as usize <= end;
+            fits.then_some(head)
+        };
+        let in_table = decode(BATCH_HEADER_LEN + HEAD_LEN * at);
+        let own_at = in_table.map(|head| head.offset as usize).or(expected);
+        let own = own_at.and_then(|offset| decode(offset).filter(|head| head.offset as usize == offset));
+        let (heads, head) = match (in_table, own) {
+            (Some(table), Some(own)) if table == own => (Heads::Both, Some(table)),
+            (Some(table), _) => (Heads::One, Some(table)),
+            (None, Some(own)) => (Heads::One, Some(own)),
+            (None, None) => (Heads::Neither, None),
+        };
+        let body = head.map_or(Body::Bad, |head| self.body(batch, &head));
+        let verdict = record_verdict(acknowledged, heads, body);
+        Seen { head, offset: own_at.unwrap_or(0), verdict }
+    }
+
+    fn body(&self, batch: &Batch<'_>, head: &Head) -> Body {
+        let begin = head.offset as usize + HEAD_LEN;
+        let payload = batch.bytes.get(begin..begin + head.len as usize).unwrap_or(&[]);
+        if crc32c::crc32c(payload) == head.payload_crc {
+            return Body::Good;
+        }
+        match (head.kind, copy_of_vote(batch, head)) {
+            (RecordKind::Vote, Some(_)) => Body::BadWithCopy,
+            (
+                RecordKind::Vote | RecordKind::Entry | RecordKind::Truncate | RecordKind::Purge | RecordKind::Replace,
+                _,
+            ) => Body::Bad,
+        }
+    }
+
+    /// Lets one record take effect.
+    fn take(&self, batch: &Batch<'_>, head: &Head, replay: &mut Replay) -> Result<(), OpenError> {
+        let payload_at = head.offset as usize + HEAD_LEN;
+        match head.kind {
+            RecordKind::Vote => {
+                let payload = batch.bytes.get(payload_at..payload_at + head.len as usize).unwrap_or(&[]);
+                let own = (crc32c::crc32c(payload) == head.payload_crc).then(|| Bytes::copy_from_slice(payload));
+                replay.vote = own.or_else(|| copy_of_vote(batch, head));
+            }
+            RecordKind::Entry => {
+                let index = head.log_id.index;
+                if !replay.index.is_blank() && index != replay.index.next() {
+                    let what = "an entry does not follow the one before";
+                    return Err(self.refuse(batch.at + payload_at, Some(index), what, Verdict::BeyondRepair));
+                }
+                let segment = self.segment.sequence;
+                let place = Place::Disk { segment, offset: (batch.at + payload_at) as u32 };
+                let slot = Slot { place, len: head.len, crc: head.payload_crc, kind: head.entry_kind };
+                replay.index.append(head.log_id, slot, None);
+            }
+            RecordKind::Truncate => replay.index.truncate(head.log_id.index),
+            RecordKind::Purge => replay.index.purge(head.log_id, false),
+            RecordKind::Replace => replay.index.purge(head.log_id, true),
+        }
+        Ok(())
+    }
+
+    /// The trailer says what must hold now; it is the second witness.
+    fn close_batch(&self, batch: &Batch<'_>, intact: bool, replay: &mut Replay) -> Result<(), OpenError> {
+        match &batch.trailer {
+            TrailerState::Good(trailer, crc) => {
+                replay.index.assume_last(trailer.extent.last);
+                if trailer.vote != replay.vote || trailer.extent != replay.index.extent() {
+                    let what = "the trailer of a batch contradicts its records";
+                    return Err(self.refuse(batch.at, None, what, Verdict::BeyondRepair));
+                }
+                replay.committed = replay.committed.max(trailer.committed);
+                replay.before = Some(*crc);
+            }
+            TrailerState::Unwritten | TrailerState::Bad => {
+                let what = "the trailer of a batch is damaged";
+                replay.findings.push(self.finding(batch.at, None, what, Verdict::Repaired));
+                replay.before = None;
+            }
+        }
+        replay.last_batch = (intact && replay.before.is_some()).then_some((batch.at, padded(batch.bytes.len())));
+        replay.number += 1;
+        Ok(())
+    }
+
+    /// Makes sure that a segment that is not the last one ends with a seal, so that the loss of its successors shows.
+    fn seal(&self, replay: &Replay) -> Result<(), OpenError> {
+        let (at, salt) = (replay.position as usize, self.salt());
+        let Some(place) = self.bytes.get(at..at + SECTOR) else { return Ok(()) };
+        let sealed = match header_state(place, salt, at as u64) {
+            HeaderState::Good(header) => header.role == Role::Seal,
+            HeaderState::Unwritten | HeaderState::Bad => false,
+        };
+        let Some(next) = self.next.filter(|_| !sealed) else { return Ok(()) };
+        let sector = sole_sector(Role::Seal, replay.number, next.before, salt, at as u64);
+        self.write(&sector, at)
+    }
+
+    /// Readies the end of the last segment for writing. The last batch may never have been flushed, or its flush may
+    /// have failed while the operating system still shows what never reached the media: it is written again. Behind it
+    /// nothing may be left of a batch that was cut, since every sector must be zero before it is written.
+    fn clean_tail(&self, replay: &mut Replay) -> Result<(), OpenError> {
+        let end = replay.position as usize;
+        if let Some((at, len)) = replay.last_batch {
+            self.write(&self.bytes[at..at + len], at)?;
+        }
+        let tail = self.bytes.get(end..).unwrap_or(&[]);
+        let Some(last) = tail.chunks(SECTOR).rposition(|sector| !is_zero(sector)) else { return Ok(()) };
+        let only_mark = last == 0
+            && matches!(header_state(tail, self.salt(), end as u64), HeaderState::Good(header) if header.role == Role::Mark);
+        if !only_mark {
+            let what = "parts of a batch that never arrived in full";
+            replay.findings.push(self.finding(end, None, what, Verdict::Cut));
+        }
+        self.write(&vec![0; ((last + 1) * SECTOR).min(tail.len())], end)
+    }
+
+    fn write(&self, bytes: &[u8], at: usize) -> Result<(), OpenError> {
+        let path = &self.segment.path;
+        self.segment.file.write_at(bytes, at as u64).map_err(|error| DiskError::new("write", path, &error))?;
+        self.segment.file.sync_data().map_err(|error| DiskError::new("sync", path, &error))?;
+        Ok(())
+    }
+}
+
+/// The vote in the trailer, if it is the one that this record holds.
+fn copy_of_vote(batch: &Batch<'_>, head: &Head) -> Option<Bytes> {
+    let TrailerState::Good(trailer, _) = &batch.trailer else { return None };
+    let vote = trailer.vote.clone()?;
+    (vote.len() == head.len as usize && crc32c::crc32c(&vote) == head.payload_crc).then_some(vote)
+}
+
+/// A mark or a seal: a header that stands alone in its sector, written after everything up to the batch before `number`
+/// was made durable.
+pub(crate) fn sole_sector(role: Role, number: u64, before: u32, salt: u64, position: u64) -> [u8; SECTOR] {
+    let header = BatchHeader {
+        role,
+        total_len: 0,
+        count: 0,
+        number,
+        durable_through: number.saturating_sub(1),
+        before,
+        zero_sectors: 0,
+        trailer_len: 0,
+    };
+    let mut sector = [0; SECTOR];
+    sector[..BATCH_HEADER_LEN].copy_from_slice(&header.encode(salt, position));
+    sector
+}

@@ -1,0 +1,151 @@
+//! Making segment files: the next one is prepared in small steps while the active one fills.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::DiskError;
+use crate::format::SegmentHeader;
+use crate::log::Segment;
+use crate::recovery::segment_name;
+
+/// Name of the segment that is being prepared.
+const SPARE: &str = "spare";
+/// Name of a segment that is made at once.
+const FRESH: &str = "fresh";
+/// How much is zeroed at once when a segment is made at once.
+const ZERO_BYTES: usize = 256 << 10;
+
+/// The next segment. Each of its sectors is zeroed before it is used: overwriting blocks that exist costs no journal
+/// commit, and recovery knows a sector that never arrived by its zeros.
+pub(crate) enum Spare<F> {
+    None,
+    /// Zeroed and synced up to `done`.
+    Growing {
+        file: F,
+        size: u64,
+        done: u64,
+    },
+    Ready {
+        file: F,
+        size: u64,
+    },
+}
+
+impl<F: DiskFile> Spare<F> {
+    pub(crate) fn ready_size(&self) -> Option<u64> {
+        match self {
+            Self::Ready { size, .. } => Some(*size),
+            Self::None | Self::Growing { .. } => None,
+        }
+    }
+
+    /// One step towards a spare of `target` bytes of which `wanted` are prepared. A failure gives the spare up.
+    pub(crate) fn step<D: Disk<File = F>>(
+        self,
+        disk: &D,
+        wal: &Path,
+        target: u64,
+        wanted: u64,
+        step: usize,
+    ) -> (Self, bool) {
+        match self {
+            Self::Ready { .. } => (self, false),
+            Self::None if wanted == 0 => (self, false),
+            Self::None => match disk.create(&wal.join(SPARE)).and_then(|file| allocated(file, target)) {
+                Ok(file) => (Self::Growing { file, size: target, done: 0 }, true),
+                Err(_) => (Self::None, false),
+            },
+            Self::Growing { done, .. } if done >= wanted => (self, false),
+            Self::Growing { file, size, done } => {
+                let len = step.min(usize::try_from(size - done).unwrap_or(step));
+                let zeroed = file.write_at(&vec![0; len], done).and_then(|()| file.sync_data());
+                let done = done + len as u64;
+                match zeroed {
+                    Err(_) => (Self::None, false),
+                    Ok(()) if done == size => (Self::Ready { file, size }, true),
+                    Ok(()) => (Self::Growing { file, size, done }, true),
+                }
+            }
+        }
+    }
+
+    /// Takes a segment that nobody needs any more as the spare, if there is none and it has the right size, and removes
+    /// it otherwise. Its blocks are there already; its content is zeroed like that of any other spare.
+    pub(crate) fn recycle<D: Disk<File = F>>(self, disk: &D, wal: &Path, old: &Path, size: u64) -> Self {
+        let reuse = matches!(self, Self::None);
+        let reused = if reuse { reopen(disk, wal, old, size) } else { None };
+        if reused.is_none() {
+            // A removal that fails or is lost leaves a segment that the next start removes.
+            let _ = disk.remove(old);
+        }
+        // The names go durably one by one, oldest first: a gap in the row of segments would look like a loss.
+        let _ = disk.sync_dir(wal);
+        reused.unwrap_or(self)
+    }
+}
+
+fn reopen<D: Disk>(disk: &D, wal: &Path, old: &Path, size: u64) -> Option<Spare<D::File>> {
+    let file = disk.open(old).ok()?;
+    if file.len().ok()? != size {
+        return None;
+    }
+    disk.rename(old, &wal.join(SPARE)).ok()?;
+    Some(Spare::Growing { file, size, done: 0 })
+}
+
+fn allocated<F: DiskFile>(file: F, len: u64) -> io::Result<F> {
+    file.allocate(len)?;
+    Ok(file)
+}
+
+/// Makes the segment that `header` describes, from the spare if it is ready. When this returns, the header and the name
+/// are durable. With `zeroed` a fresh file is zeroed at once; without, its blocks are allocated as they are written.
+pub(crate) fn make_segment<D: Disk>(
+    disk: &D,
+    wal: &Path,
+    spare: Spare<D::File>,
+    header: &SegmentHeader,
+    zeroed: bool,
+) -> Result<Segment<D::File>, DiskError> {
+    let (file, name) = match spare {
+        Spare::Ready { file, size } if size == header.size => (file, SPARE),
+        Spare::Ready { .. } | Spare::Growing { .. } | Spare::None => (fresh(disk, wal, header.size, zeroed)?, FRESH),
+    };
+    let from = wal.join(name);
+    let path = wal.join(segment_name(u32::try_from(header.sequence).unwrap_or(u32::MAX)));
+    file.write_at(&header.encode(), 0).map_err(|error| DiskError::new("write", &from, &error))?;
+    file.sync_data().map_err(|error| DiskError::new("sync", &from, &error))?;
+    disk.rename(&from, &path).map_err(|error| DiskError::new("rename", &from, &error))?;
+    disk.sync_dir(wal).map_err(|error| DiskError::new("sync", wal, &error))?;
+    Ok(Segment { path, file })
+}
+
+fn fresh<D: Disk>(disk: &D, wal: &Path, size: u64, zeroed: bool) -> Result<D::File, DiskError> {
+    let path: PathBuf = wal.join(FRESH);
+    let file = disk.create(&path).map_err(|error| DiskError::new("create", &path, &error))?;
+    file.allocate(size).map_err(|error| DiskError::new("allocate", &path, &error))?;
+    if zeroed {
+        let zeros = vec![0; ZERO_BYTES];
+        let mut at = 0;
+        while at < size {
+            let len = ZERO_BYTES.min(usize::try_from(size - at).unwrap_or(ZERO_BYTES));
+            file.write_at(&zeros[..len], at).map_err(|error| DiskError::new("write", &path, &error))?;
+            at += len as u64;
+        }
+    }
+    Ok(file)
+}
+
+/// Removes segments that were being made when the last run ended; nothing in them was ever used.
+pub(crate) fn remove_leftovers<D: Disk>(disk: &D, wal: &Path) -> Result<(), DiskError> {
+    for name in [SPARE, FRESH] {
+        let path = wal.join(name);
+        match disk.remove(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(DiskError::new("remove", &path, &error)),
+        }
+    }
+    Ok(())
+}

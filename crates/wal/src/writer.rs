@@ -1,0 +1,519 @@
+//! The writer: a plain machine that turns queued writes into batches. A thread drives it in production
+//! ([`crate::WalThread`]), a task with its own idea of time in a simulator.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::data_dir::DataDir;
+use crate::disk::{Disk, DiskFile};
+use crate::error::{DiskError, Finding, OpenError, WalError, shown};
+use crate::format::{Encoder, RecordKind, Role, SECTOR, SegmentHeader, Trailer};
+use crate::index::Index;
+use crate::log::{Completion, Log, Phase, Queued, Segment, Shared, State};
+use crate::options::{FIRST_SEGMENT_BYTES, WalOptions};
+use crate::record::{Extent, Op, RawLogId};
+use crate::recovery::{Recovered, recover, segment_name, sole_sector};
+use crate::segments::{Spare, make_segment, remove_leftovers};
+
+/// The end of the log, where the next batch goes.
+struct Active<F> {
+    sequence: u32,
+    salt: u64,
+    size: u64,
+    position: u64,
+    /// Checksum that the next batch is chained to.
+    before: u32,
+    segment: Arc<Segment<F>>,
+}
+
+/// How far the batch in hand has come. The steps of a batch come in this order and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Idle,
+    Written,
+    Durable,
+}
+
+/// A write that was taken from the queue; its token is in hand.
+struct Taken {
+    op: Op,
+    replace: bool,
+    extent: Extent,
+    number: u64,
+}
+
+/// Where an entry of the batch in hand was written.
+struct Placed {
+    index: u64,
+    number: u64,
+    offset: u32,
+    crc: u32,
+}
+
+/// What was found and decided when a log was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Everything that was not as it should be, and what was done about it. Empty after a clean stop.
+    pub findings: Vec<Finding>,
+}
+
+/// Writes batches. Call [`write_batch`](Self::write_batch), [`sync`](Self::sync), [`complete`](Self::complete) in turn,
+/// and [`housekeep`](Self::housekeep) when there is time.
+pub struct Writer<D: Disk, T: Completion> {
+    dir: Arc<DataDir<D>>,
+    shared: Arc<Shared<D::File, T>>,
+    active: Active<D::File>,
+    next_batch: u64,
+    durable_through: u64,
+    /// The state as of the last batch, for the next trailer.
+    vote: Option<Bytes>,
+    committed: Option<u64>,
+    extent: Extent,
+    step: Step,
+    encoder: Encoder,
+    in_hand: Vec<T>,
+    placed: Vec<Placed>,
+    spare: Spare<D::File>,
+    /// A mark stands at the end of the log.
+    marked: bool,
+    /// The chain is broken at the end of the active segment: go on in a fresh one.
+    must_roll: bool,
+}
+
+impl<D: Disk, T: Completion> fmt::Debug for Writer<D, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Active { sequence, position, .. } = &self.active;
+        write!(f, "Writer(segment {sequence}, position {position}, batch {}, {:?})", self.next_batch, self.step)
+    }
+}
+
+/// Opens the log of a data directory, or makes it if the directory never had one.
+///
+/// Everything in the log that is returned is durable. Nothing is driven yet: the caller owns the writer.
+pub fn open<D: Disk, T: Completion>(
+    dir: Arc<DataDir<D>>,
+    options: WalOptions,
+) -> Result<(Log<D, T>, Writer<D, T>, RecoveryReport), OpenError> {
+    options.check()?;
+    let (disk, wal, meta) = (dir.disk().clone(), dir.wal_path(), dir.meta());
+    let recovered = match recover(&disk, &wal, &meta)? {
+        Some(recovered) => recovered,
+        None if meta.log_made => {
+            let what = "there is no segment, although a log was made here".into();
+            return Err(OpenError::DataLoss { path: shown(&wal), what });
+        }
+        None => create(&dir, &options)?,
+    };
+    if !meta.log_made {
+        dir.set_log_made()?;
+    }
+    remove_leftovers(&disk, &wal)?;
+    let Recovered { index, vote, committed, segments, active, position, before, next_batch, findings } = recovered;
+    let extent = index.extent();
+    let segments: BTreeMap<_, _> =
+        segments.into_iter().map(|(sequence, segment)| (sequence, Arc::new(segment))).collect();
+    let Some((sequence, segment)) = segments.last_key_value().map(|(sequence, last)| (*sequence, Arc::clone(last)))
+    else {
+        return Err(OpenError::DataLoss { path: shown(&wal), what: "there is no segment".into() });
+    };
+    let state = State {
+        phase: Phase::Open,
+        queue: VecDeque::new(),
+        queued_bytes: 0,
+        next_number: 0,
+        index,
+        vote: vote.clone(),
+        committed,
+        segments,
+    };
+    let shared = Arc::new(Shared::new(state, options));
+    let writer = Writer {
+        dir,
+        shared: Arc::clone(&shared),
+        active: Active {
+            sequence,
+            salt: active.salt,
+            size: active.size,
+            position,
+            before: before.unwrap_or(0),
+            segment,
+        },
+        next_batch,
+        durable_through: next_batch.saturating_sub(1),
+        vote,
+        committed,
+        extent,
+        step: Step::Idle,
+        encoder: Encoder::new(),
+        in_hand: Vec::new(),
+        placed: Vec::new(),
+        spare: Spare::None,
+        marked: false,
+        must_roll: before.is_none(),
+    };
+    Ok((Log { shared }, writer, RecoveryReport { findings }))
+}
+
+/// The first segment of a new log.
+fn create<D: Disk>(dir: &DataDir<D>, options: &WalOptions) -> Result<Recovered<D::File>, OpenError> {
+    let meta = dir.meta();
+    let header = SegmentHeader {
+        node_id: meta.node_id,
+        incarnation: meta.incarnation,
+        salt: salt(dir.random(), 1),
+        sequence: 1,
+        size: options.segment_bytes.min(FIRST_SEGMENT_BYTES),
+        before: 0,
+        first_batch: 1,
+        durable_through: 0,
+        vote: None,
+        committed: None,
+        extent: Extent::default(),
+    };
+    let segment = make_segment(dir.disk(), &dir.wal_path(), Spare::None, &header, true)?;
+    Ok(Recovered {
+        index: Index::default(),
+        vote: None,
+        committed: None,
+        segments: vec![(1, segment)],
+        position: SegmentHeader::area_len(0) as u64,
+        active: header,
+        before: Some(0),
+        next_batch: 1,
+        findings: Vec::new(),
+    })
+}
+
+/// A salt that no other segment of this node has had (mixing after Steele, Lea and Flood's SplitMix).
+fn salt(random: u64, sequence: u64) -> u64 {
+    let mut z = random.wrapping_add(sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+impl<D: Disk, T: Completion> Writer<D, T> {
+    /// True when writes are queued.
+    pub fn has_work(&self) -> bool {
+        !self.shared.lock().queue.is_empty()
+    }
+
+    /// Takes what is queued, up to the bound of a batch, and writes it with one contiguous write. Returns the number of
+    /// writes taken; 0 means that there was nothing to do.
+    ///
+    /// # Errors
+    /// The media failed. The log is poisoned, and all tokens have been completed with this error.
+    pub fn write_batch(&mut self) -> Result<usize, WalError> {
+        debug_assert_eq!(self.step, Step::Idle, "the batch before is complete");
+        self.refuse_when_poisoned()?;
+        let batch = self.take_queued();
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        let taken = batch.len();
+        match self.write(&batch) {
+            Ok(()) => {
+                self.step = Step::Written;
+                Ok(taken)
+            }
+            Err(error) => Err(self.poison(error)),
+        }
+    }
+
+    /// Makes the batch in hand durable.
+    ///
+    /// # Errors
+    /// The media failed. The log is poisoned, and all tokens have been completed with this error. The sync is not tried
+    /// again: after a failure the operating system may forget what it could not write and call the next sync a success.
+    pub fn sync(&mut self) -> Result<(), WalError> {
+        debug_assert_eq!(self.step, Step::Written, "a batch is written before it is synced");
+        self.refuse_when_poisoned()?;
+        let segment = Arc::clone(&self.active.segment);
+        match segment.file.sync_data() {
+            Ok(()) => {
+                self.durable_through = self.next_batch - 1;
+                self.step = Step::Durable;
+                Ok(())
+            }
+            Err(error) => Err(self.poison(DiskError::new("sync", &segment.path, &error))),
+        }
+    }
+
+    /// Completes the tokens of the batch in hand, in the order of their submission, and returns their number.
+    pub fn complete(&mut self) -> usize {
+        if self.step != Step::Durable {
+            return 0;
+        }
+        self.step = Step::Idle;
+        let mut state = self.shared.lock();
+        for Placed { index, number, offset, crc } in self.placed.drain(..) {
+            state.index.written(index, number, self.active.sequence, offset, crc);
+        }
+        state.index.evict(self.shared.options.recent_bytes_max);
+        drop(state);
+        let count = self.in_hand.len();
+        for token in self.in_hand.drain(..) {
+            token.complete(Ok(()));
+        }
+        count
+    }
+
+    /// All three steps of one batch, if anything is queued.
+    ///
+    /// # Errors
+    /// As those of the steps.
+    pub fn run_batch(&mut self) -> Result<usize, WalError> {
+        if self.write_batch()? == 0 {
+            return Ok(0);
+        }
+        self.sync()?;
+        Ok(self.complete())
+    }
+
+    /// One small piece of work that no caller waits for: removing a segment that is purged, or preparing a part of the
+    /// next one. Returns true when something was done. Failing is no harm: it is tried again, or done without.
+    pub fn housekeep(&mut self) -> bool {
+        if self.step != Step::Idle || self.refuse_when_poisoned().is_err() {
+            return false;
+        }
+        self.remove_purged() || self.prepare()
+    }
+
+    /// Says on the media that everything so far is durable, so that later damage to the last batch cannot pass for a
+    /// torn write. It is not synced, and the next batch overwrites it.
+    pub fn mark(&mut self) {
+        if self.marked || self.step != Step::Idle || self.must_roll || self.refuse_when_poisoned().is_err() {
+            return;
+        }
+        let Active { position, before, salt, segment, .. } = &self.active;
+        let sector = sole_sector(Role::Mark, self.next_batch, *before, *salt, *position);
+        if let Err(error) = segment.file.write_at(&sector, *position) {
+            let error = DiskError::new("write", &segment.path, &error);
+            self.poison(error);
+        }
+        self.marked = true;
+    }
+
+    /// Leaves the log in the state of a clean stop: marked and synced. What is still queued is completed as closed.
+    ///
+    /// # Errors
+    /// The media failed.
+    pub fn close(&mut self) -> Result<(), WalError> {
+        self.shared.close();
+        self.refuse_when_poisoned()?;
+        self.mark();
+        self.refuse_when_poisoned()?;
+        let segment = Arc::clone(&self.active.segment);
+        let synced = segment.file.sync_data().map_err(|error| DiskError::new("sync", &segment.path, &error));
+        self.fail_queued(&WalError::Closed);
+        synced.map_err(|error| self.poison(error))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared<D::File, T>> {
+        &self.shared
+    }
+
+    fn refuse_when_poisoned(&self) -> Result<(), WalError> {
+        match &self.shared.lock().phase {
+            Phase::Open | Phase::Closing => Ok(()),
+            Phase::Poisoned(error) => Err(error.clone()),
+        }
+    }
+
+    /// The end of this log, for this handle: every token is completed with the error, now and later.
+    fn poison(&mut self, error: DiskError) -> WalError {
+        let error = WalError::Poisoned(error);
+        self.shared.lock().phase = Phase::Poisoned(error.clone());
+        self.step = Step::Idle;
+        self.placed.clear();
+        for token in self.in_hand.drain(..) {
+            token.complete(Err(error.clone()));
+        }
+        self.fail_queued(&error);
+        error
+    }
+
+    fn fail_queued(&mut self, error: &WalError) {
+        let mut state = self.shared.lock();
+        state.queued_bytes = 0;
+        let queue = std::mem::take(&mut state.queue);
+        drop(state);
+        for queued in queue {
+            queued.token.complete(Err(error.clone()));
+        }
+    }
+
+    fn take_queued(&mut self) -> Vec<Taken> {
+        let mut state = self.shared.lock();
+        let mut bytes = 0;
+        let mut batch = Vec::with_capacity(state.queue.len());
+        while bytes < self.shared.options.batch_bytes_max
+            && let Some(queued) = state.queue.pop_front()
+        {
+            // A single write may be as long as it is allowed to be; it then is the last one of its batch, so that no
+            // batch is much longer than the longer of the two bounds.
+            bytes += queued.bytes;
+            state.queued_bytes -= queued.bytes;
+            let Queued { op, replace, extent, number, bytes: _, token } = queued;
+            self.in_hand.push(token);
+            batch.push(Taken { op, replace, extent, number });
+        }
+        let committed = state.committed;
+        drop(state);
+        let last = batch.last().and_then(|queued| queued.extent.last).map(|last| last.index);
+        self.committed = self.committed.max(committed.min(last));
+        batch
+    }
+
+    fn write(&mut self, batch: &[Taken]) -> Result<(), DiskError> {
+        let (mut records, mut payload) = (0, 0);
+        for queued in batch {
+            records += if let Op::Append(entries) = &queued.op { entries.len() } else { 1 };
+            payload += queued.op.payload_bytes();
+        }
+        let vote = batch.iter().rev().find_map(|queued| match &queued.op {
+            Op::Vote(vote) => Some(vote.clone()),
+            Op::Append(_) | Op::Truncate { .. } | Op::Purge { .. } => None,
+        });
+        let vote = vote.or_else(|| self.vote.clone());
+        let len = Encoder::batch_len(records, payload, vote.as_ref().map_or(0, Bytes::len)) as u64;
+        // The last sector of a segment is kept for its seal.
+        if self.must_roll || self.active.position + len + SECTOR as u64 > self.active.size {
+            self.roll(len)?;
+        }
+        self.vote = vote;
+        self.encode(batch, records)
+    }
+
+    fn encode(&mut self, batch: &[Taken], records: usize) -> Result<(), DiskError> {
+        let Active { salt, position, before, .. } = self.active;
+        self.encoder.begin(records, salt, position, before);
+        for queued in batch {
+            match &queued.op {
+                Op::Vote(vote) => {
+                    self.encoder.record(RecordKind::Vote, 0, NO_ID, vote);
+                }
+                Op::Append(entries) => {
+                    for (entry, number) in entries.iter().zip(queued.number..) {
+                        let (offset, crc) =
+                            self.encoder.record(RecordKind::Entry, entry.kind, entry.log_id, &entry.payload);
+                        let offset = position as u32 + offset;
+                        self.placed.push(Placed { index: entry.log_id.index, number, offset, crc });
+                    }
+                }
+                Op::Truncate { from } => {
+                    self.encoder.record(RecordKind::Truncate, 0, RawLogId { index: *from, ..NO_ID }, &[]);
+                }
+                Op::Purge { up_to } => {
+                    let kind = if queued.replace { RecordKind::Replace } else { RecordKind::Purge };
+                    self.encoder.record(kind, 0, *up_to, &[]);
+                }
+            }
+            self.extent = queued.extent;
+        }
+        let trailer = Trailer {
+            vote: self.vote.clone(),
+            committed: self.committed,
+            extent: self.extent,
+            number: self.next_batch,
+            durable_through: self.durable_through,
+        };
+        let (bytes, after) = self.encoder.end(&trailer);
+        let segment = &self.active.segment;
+        segment.file.write_at(bytes, position).map_err(|error| DiskError::new("write", &segment.path, &error))?;
+        self.active.position += bytes.len() as u64;
+        self.active.before = after;
+        self.next_batch += 1;
+        self.marked = false;
+        Ok(())
+    }
+
+    /// Goes on in a new segment that has room for a batch of `len` bytes. The old one is whole and durable: no batch is
+    /// in hand, the new one carries its state, and only then the old one gets its seal.
+    fn roll(&mut self, len: u64) -> Result<(), DiskError> {
+        let meta = self.dir.meta();
+        let wal = self.dir.wal_path();
+        let sequence = self.active.sequence + 1;
+        let area = SegmentHeader::area_len(self.vote.as_ref().map_or(0, Bytes::len)) as u64;
+        let needed = area + len + SECTOR as u64;
+        let spare = std::mem::replace(&mut self.spare, Spare::None);
+        let size = spare.ready_size().unwrap_or_else(|| self.next_size()).max(needed);
+        let header = SegmentHeader {
+            node_id: meta.node_id,
+            incarnation: meta.incarnation,
+            salt: salt(self.dir.random(), sequence.into()),
+            sequence: sequence.into(),
+            size,
+            before: self.active.before,
+            first_batch: self.next_batch,
+            durable_through: self.durable_through,
+            vote: self.vote.clone(),
+            committed: self.committed,
+            extent: self.extent,
+        };
+        let segment = Arc::new(make_segment(self.dir.disk(), &wal, spare, &header, false)?);
+        if !self.must_roll {
+            self.seal()?;
+        }
+        self.shared.lock().segments.insert(sequence, Arc::clone(&segment));
+        self.active = Active { sequence, salt: header.salt, size, position: area, before: header.before, segment };
+        self.must_roll = false;
+        self.marked = false;
+        Ok(())
+    }
+
+    fn seal(&self) -> Result<(), DiskError> {
+        let Active { position, before, salt, segment, .. } = &self.active;
+        let sector = sole_sector(Role::Seal, self.next_batch, *before, *salt, *position);
+        let failed = |action, error| DiskError::new(action, &segment.path, &error);
+        segment.file.write_at(&sector, *position).map_err(|error| failed("write", error))?;
+        segment.file.sync_data().map_err(|error| failed("sync", error))
+    }
+
+    /// Size of the segment after the active one.
+    fn next_size(&self) -> u64 {
+        (self.active.size.saturating_mul(2)).min(self.shared.options.segment_bytes)
+    }
+
+    /// Removes the oldest segment, if no live entry is in it or before it and the purge is durable.
+    fn remove_purged(&mut self) -> bool {
+        let mut state = self.shared.lock();
+        let Some(oldest) = state.segments.first_key_value().map(|(sequence, _)| *sequence) else { return false };
+        // What memory says is ahead of the media by what is queued. The purge itself must be on the media, and so must
+        // the first live entry be, or everything.
+        let purged = state.index.extent().purged;
+        let first = state.index.first_segment();
+        let settled = purged.is_some() && purged == self.extent.purged && (first.is_some() || state.queue.is_empty());
+        let live = first.unwrap_or(self.active.sequence).min(self.active.sequence);
+        if !settled || oldest >= live {
+            return false;
+        }
+        let segment = state.segments.remove(&oldest);
+        drop(state);
+        let wal = self.dir.wal_path();
+        let path = wal.join(segment_name(oldest));
+        drop(segment);
+        let spare = std::mem::replace(&mut self.spare, Spare::None);
+        self.spare = spare.recycle(self.dir.disk(), &wal, &path, self.next_size());
+        true
+    }
+
+    /// Prepares the next segment as fast as the active one fills: whatever share of the active one is used, twice that
+    /// share of the next one is prepared.
+    fn prepare(&mut self) -> bool {
+        let Active { position, size, .. } = self.active;
+        let target = self.next_size();
+        let wanted = (u128::from(target) * u128::from(position) * 2 / u128::from(size)) as u64;
+        let spare = std::mem::replace(&mut self.spare, Spare::None);
+        let (spare, done) =
+            spare.step(self.dir.disk(), &self.dir.wal_path(), target, wanted, self.shared.options.prepare_step_bytes);
+        self.spare = spare;
+        done
+    }
+}
+
+/// Log id of records that have none.
+const NO_ID: RawLogId = RawLogId { term: 0, node: None, index: 0 };

@@ -1,0 +1,186 @@
+//! The log on a real disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use bytes::Bytes;
+use raftwright_wal::{
+    Completion, DataDir, DataDirError, DataDirOptions, Log, Op, OpenError, RawEntry, RawLogId, RealDisk, SubmitError,
+    WalError, WalOptions, WalThread, open,
+};
+
+struct Told(std::sync::mpsc::Sender<Result<(), WalError>>);
+
+impl Completion for Told {
+    fn complete(self, result: Result<(), WalError>) {
+        let _ = self.0.send(result);
+    }
+}
+
+struct Node {
+    log: Log<RealDisk, Told>,
+    thread: WalThread<RealDisk, Told>,
+}
+
+fn start(path: &Path) -> Node {
+    start_with(path, WalOptions::default())
+}
+
+fn start_with(path: &Path, options: WalOptions) -> Node {
+    let dir = DataDir::open(RealDisk, path, DataDirOptions { node_id: 1, random: 42 }).unwrap();
+    let (log, writer, report) = open(Arc::new(dir), options).unwrap();
+    assert_eq!(report.findings, [], "a clean stop leaves nothing to find");
+    Node { log, thread: WalThread::spawn(writer).unwrap() }
+}
+
+impl Node {
+    fn submit(&self, op: Op) -> Receiver<Result<(), WalError>> {
+        let (sender, receiver) = channel();
+        self.log.submit(op, Told(sender)).map_err(|refused| refused.error).unwrap();
+        receiver
+    }
+
+    fn done(&self, op: Op) {
+        self.submit(op).recv().unwrap().unwrap();
+    }
+
+    fn stop(self) {
+        drop(self.thread);
+    }
+}
+
+fn entry(term: u64, index: u64, payload: &str) -> RawEntry {
+    let log_id = RawLogId { term, node: Some(7), index };
+    RawEntry { kind: 2, log_id, payload: Bytes::copy_from_slice(payload.as_bytes()) }
+}
+
+#[test]
+fn a_log_comes_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node");
+    let node = start(&path);
+    node.done(Op::Vote(Bytes::from_static(b"term 1, me")));
+    node.done(Op::Append(vec![entry(1, 1, "a"), entry(1, 2, ""), entry(1, 3, "c")]));
+    node.done(Op::Truncate { from: 3 });
+    node.done(Op::Vote(Bytes::from_static(b"term 2, you")));
+    node.done(Op::Append(vec![entry(2, 3, "d"), entry(2, 4, "e")]));
+    node.log.note_committed(3);
+    node.done(Op::Purge { up_to: entry(1, 1, "").log_id });
+    node.stop();
+
+    let node = start(&path);
+    assert_eq!(node.log.vote().unwrap(), "term 2, you");
+    assert_eq!(node.log.extent().purged, Some(entry(1, 1, "").log_id));
+    let expected = vec![entry(1, 2, ""), entry(2, 3, "d"), entry(2, 4, "e")];
+    assert_eq!(node.log.read(2..100, usize::MAX).unwrap(), expected);
+    assert_eq!(node.log.read(2..100, 1).unwrap(), expected[..2], "the limit counts payload bytes");
+    assert_eq!(node.log.committed(), Some(3));
+    assert!(node.log.read(1..3, 10).is_err(), "entry 1 is purged");
+    node.stop();
+}
+
+#[test]
+fn entries_are_readable_as_soon_as_they_are_submitted() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = DataDir::open(RealDisk, dir.path(), DataDirOptions { node_id: 1, random: 1 }).unwrap();
+    let (log, mut writer, _) = open(Arc::new(data), WalOptions::default()).unwrap();
+    let (sender, receiver) = channel();
+    log.submit(Op::Append(vec![entry(0, 0, "x")]), Told(sender)).map_err(|refused| refused.error).unwrap();
+    assert_eq!(log.read(0..9, 1000).unwrap(), [entry(0, 0, "x")]);
+    writer.write_batch().unwrap();
+    assert!(receiver.try_recv().is_err(), "written is not durable");
+    writer.sync().unwrap();
+    writer.complete();
+    receiver.try_recv().unwrap().unwrap();
+}
+
+#[test]
+fn segments_roll_over_and_go_when_purged() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WalOptions { segment_bytes: 64 << 10, recent_bytes_max: 0, ..WalOptions::default() };
+    let segments = || {
+        let names = std::fs::read_dir(dir.path().join("wal")).unwrap();
+        names.filter(|name| name.as_ref().unwrap().file_name().to_string_lossy().ends_with(".seg")).count()
+    };
+    let node = start_with(dir.path(), options);
+    node.done(Op::Vote(Bytes::from_static(b"v")));
+    let big = "x".repeat(200 << 10);
+    for index in 1..=300 {
+        let payload = if index == 150 { big.as_str() } else { "0123456789abcdef".repeat(64).leak() };
+        node.done(Op::Append(vec![entry(1, index, payload)]));
+    }
+    assert!(segments() > 5, "{}", segments());
+    let all = node.log.read(1..301, usize::MAX).unwrap();
+    assert_eq!((all.len(), all[149].payload.len()), (300, 200 << 10));
+    node.stop();
+    let node = start_with(dir.path(), options);
+    assert_eq!(node.log.read(1..301, usize::MAX).unwrap(), all);
+    node.done(Op::Purge { up_to: entry(1, 299, "").log_id });
+    node.done(Op::Append(vec![entry(1, 301, "y")]));
+    node.stop();
+    assert!(segments() <= 2, "{}", segments());
+    let node = start_with(dir.path(), options);
+    assert_eq!(node.log.read(300..302, usize::MAX).unwrap().len(), 2);
+    node.stop();
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path());
+    let refused = |op| {
+        let (sender, _receiver) = channel();
+        node.log.submit(op, Told(sender)).unwrap_err().error
+    };
+    assert_eq!(refused(Op::Append(vec![entry(3, 1, "")])), SubmitError::NoVote { term: 3 });
+    assert_eq!(refused(Op::Append(vec![])), SubmitError::Empty);
+    node.done(Op::Vote(Bytes::from_static(b"v")));
+    node.done(Op::Append(vec![entry(1, 1, ""), entry(1, 2, "")]));
+    assert_eq!(refused(Op::Append(vec![entry(1, 4, "")])), SubmitError::Gap { expected: 3, got: 4 });
+    node.done(Op::Purge { up_to: entry(1, 1, "").log_id });
+    assert_eq!(refused(Op::Truncate { from: 1 }), SubmitError::TruncatePurged { from: 1, purged: 1 });
+    assert!(matches!(refused(Op::Vote(vec![0; 65537].into())), SubmitError::TooLarge { .. }));
+    node.stop();
+}
+
+#[test]
+fn a_data_directory_that_is_not_ours_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    let options = DataDirOptions { node_id: 1, random: 5 };
+    let node = start(&path);
+    let locked = DataDir::open(RealDisk, &path, options).unwrap_err();
+    assert!(matches!(locked, DataDirError::Locked { .. }), "{locked}");
+    node.stop();
+    let wrong = DataDir::open(RealDisk, &path, DataDirOptions { node_id: 2, random: 5 }).unwrap_err();
+    assert!(matches!(wrong, DataDirError::WrongNode { found: 1, asked: 2, .. }), "{wrong}");
+
+    let open_dir = || DataDir::open(RealDisk, &path, options).unwrap();
+    let first = open_dir();
+    first.set_cluster_id(9).unwrap();
+    first.set_cluster_id(9).unwrap();
+    assert!(matches!(first.set_cluster_id(8), Err(DataDirError::WrongCluster { found: 9, asked: 8, .. })));
+    let before = first.identity();
+    drop(first);
+    let after = open_dir().identity();
+    assert_eq!((after.cluster_id, after.incarnation), (Some(9), 42));
+    assert_eq!(after.boot_epoch, before.boot_epoch + 1);
+
+    std::fs::remove_dir_all(path.join("wal")).unwrap();
+    let lost = open::<_, Told>(Arc::new(open_dir()), WalOptions::default()).unwrap_err();
+    assert!(matches!(lost, OpenError::DataLoss { .. }), "{lost}");
+
+    let foreign = dir.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("letter.txt"), "dear").unwrap();
+    let refused = DataDir::open(RealDisk, &foreign, options).unwrap_err();
+    assert!(matches!(refused, DataDirError::NotOurs { .. }), "{refused}");
+    assert!(std::fs::read_dir(&foreign).unwrap().count() == 1, "nothing was made in it");
+
+    let path = dir.path().join("e");
+    start(&path).stop();
+    std::fs::remove_file(path.join("meta")).unwrap();
+    let refused = DataDir::open(RealDisk, &path, options).unwrap_err();
+    assert!(matches!(refused, DataDirError::MetaMissing { .. }), "{refused}");
+}

@@ -1,0 +1,3 @@
+//! The log as its users and its enemies see it.
+
+mod basic;
