@@ -167,6 +167,23 @@ pub trait Gate: Send + Sync + 'static {
     fn admit(&self, peer: &PeerHello) -> Result<(), Refusal>;
 }
 
+/// A gate that admits whoever passes the common rules: for clients, which know no membership, and for tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OpenGate {
+    /// Who this side is.
+    pub identity: PeerIdentity,
+}
+
+impl Gate for OpenGate {
+    fn identity(&self) -> PeerIdentity {
+        self.identity
+    }
+
+    fn admit(&self, _peer: &PeerHello) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
 /// An open connection as the handshake left it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {

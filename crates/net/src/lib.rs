@@ -20,7 +20,10 @@ mod identity;
 pub mod limits;
 mod link;
 mod listener;
+mod message;
+mod network;
 mod serve;
+mod service;
 mod slots;
 mod warnings;
 
@@ -35,11 +38,14 @@ pub use frame::{
 };
 pub use frame_io::{FrameIo, LinkError};
 pub use handshake::{
-    AcceptHandshake, DialHandshake, Gate, HandshakeError, Hello, OpenedBy, PeerHello, REFUSAL_TEXT_LEN_MAX, Refusal,
-    RefusalReason, Session, Welcome, judge,
+    AcceptHandshake, DialHandshake, Gate, HandshakeError, Hello, OpenGate, OpenedBy, PeerHello, REFUSAL_TEXT_LEN_MAX,
+    Refusal, RefusalReason, Session, Welcome, judge,
 };
 pub use identity::{ClusterId, Features, Lane, PeerIdentity, ProtocolVersion, VersionRange};
 pub use limits::Limits;
 pub use link::Link;
 pub use listener::{Counters, Listener, ServerHandle};
+pub use message::{WireMessage, WireTypes};
+pub use network::{PeerAddress, TcpNetwork, TcpNetworkFactory};
 pub use serve::Handler;
+pub use service::{RaftHandler, RaftService};
