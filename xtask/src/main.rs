@@ -1,1 +1,36 @@
-fn main() {}
+//! `cargo xtask <chore>`.
+
+use std::process::ExitCode;
+
+use xtask::{root, steps, tidy};
+
+const USAGE: &str = "\
+usage: cargo xtask <chore>
+
+  verify   check everything that can be checked without starting a server; writes nothing but build output
+  fix      its twin: format, apply what clippy can mend, copy the first program into the README
+  tidy     the house rules alone (they also run as a unit test)
+  deps     how many crates the libraries bring along, against their budgets";
+
+fn main() -> ExitCode {
+    let root = root();
+    let chore = std::env::args().nth(1);
+    let done = match chore.as_deref() {
+        Some("verify") => steps::verify(&root),
+        Some("fix") => steps::fix(&root),
+        Some("tidy") => tidy::report(&root),
+        Some("deps") => steps::deps(&root),
+        Some("help" | "--help" | "-h") | None => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Some(other) => Err(format!("no such chore: {other}\n\n{USAGE}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
