@@ -1,0 +1,143 @@
+//! One HTTP/1.1 connection, kept open between requests. It is hyper's own, without a pool: every user of it sends one
+//! request after the other.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{HeaderMap, Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::limits::CLIENT_ANSWER_BYTES_MAX;
+
+/// A request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// There is no connection: the server has not seen the request.
+    #[error("cannot connect to {endpoint}: {source}")]
+    Connect {
+        /// The address.
+        endpoint: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The address or a header cannot be written as HTTP.
+    #[error("{0} cannot be asked: {1}")]
+    Request(String, hyper::http::Error),
+    /// The connection broke. The server may have acted on the request.
+    #[error("the connection to {0} broke: {1}")]
+    Broken(String, String),
+    /// No answer came in time. The server may have acted on the request.
+    #[error("{0} did not answer within {1:?}")]
+    Timeout(String, Duration),
+}
+
+impl TransportError {
+    /// Whether the server has surely not seen the request.
+    pub fn never_sent(&self) -> bool {
+        match self {
+            TransportError::Connect { .. } | TransportError::Request(..) => true,
+            TransportError::Broken(..) | TransportError::Timeout(..) => false,
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Response {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// A connection to one address. It connects when it is first needed, and again after it broke.
+#[derive(Debug)]
+pub struct Connection {
+    endpoint: String,
+    sender: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// A request: method, path with query, headers, body.
+pub(super) type Outgoing<'a> = (Method, &'a str, &'a [(&'static str, &'static str)], Bytes);
+
+impl Connection {
+    /// A connection to `host:port`.
+    pub fn new(endpoint: impl Into<String>) -> Self {
+        Self { endpoint: endpoint.into(), sender: None }
+    }
+
+    /// The address.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Sends a request and waits for the whole answer.
+    ///
+    /// # Errors
+    /// When no whole answer came. A kept connection that the server had closed meanwhile is opened again without notice, as
+    /// long as the request was not sent.
+    pub(super) async fn send(&mut self, outgoing: Outgoing<'_>, timeout: Duration) -> Result<Response, TransportError> {
+        match tokio::time::timeout(timeout, self.send_now(outgoing)).await {
+            Ok(answered) => {
+                if answered.is_err() {
+                    self.sender = None;
+                }
+                answered
+            }
+            Err(_) => {
+                // The late answer must not be taken for the next request's.
+                self.sender = None;
+                Err(TransportError::Timeout(self.endpoint.clone(), timeout))
+            }
+        }
+    }
+
+    async fn send_now(&mut self, (method, path, headers, body): Outgoing<'_>) -> Result<Response, TransportError> {
+        let broken = |endpoint: &str, error: &dyn std::fmt::Display| {
+            TransportError::Broken(endpoint.to_owned(), error.to_string())
+        };
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.endpoint);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request =
+            request.body(Full::new(body)).map_err(|error| TransportError::Request(self.endpoint.clone(), error))?;
+        let mut sender = match self.sender.take() {
+            Some(sender) if !sender.is_closed() => sender,
+            Some(_) | None => self.connect().await?,
+        };
+        let response = match sender.try_send_request(request).await {
+            Ok(response) => response,
+            // hyper gives the request back if not a byte of it was written: the server had closed the connection before.
+            Err(mut failed) => match failed.take_message() {
+                Some(request) => {
+                    sender = self.connect().await?;
+                    sender.send_request(request).await.map_err(|error| broken(&self.endpoint, &error))?
+                }
+                None => return Err(broken(&self.endpoint, failed.error())),
+            },
+        };
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, CLIENT_ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| broken(&self.endpoint, &error))?.to_bytes();
+        self.sender = Some(sender);
+        Ok(Response { status: head.status, headers: head.headers, body })
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, TransportError> {
+        let failed = |source| TransportError::Connect { endpoint: self.endpoint.clone(), source };
+        let stream = TcpStream::connect(&self.endpoint).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        let (sender, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(|error| failed(io::Error::other(error)))?;
+        // It ends when the sender is dropped or the socket closes; what it says then, the sender has said already.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}

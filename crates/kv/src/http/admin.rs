@@ -1,0 +1,177 @@
+//! The cluster: its first members, its changes, its leader.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::api::{AddBody, ChangeAnswer, ErrorKind, Position};
+use crate::http::input::{Params, body_within, from_json};
+use crate::http::{App, HttpError};
+use crate::limits::JSON_BODY_BYTES_MAX;
+use crate::node::Node;
+
+/// Longest peer address, in bytes: the longest DNS name, a colon and a port.
+const ADDR_BYTES_MAX: usize = 253 + 6;
+
+/// Most members that one request may name.
+const MEMBERS_MAX: usize = 64;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangeParams {
+    #[serde(default)]
+    retain: bool,
+}
+
+/// `POST /init`: `[[1, "host:port"], ...]`, or nothing (or `[]`) for a cluster of this server alone.
+pub(super) async fn init<N: Node>(State(app): State<App<N>>, body: Body) -> Result<Response, HttpError> {
+    let body = body_within(body, "body", JSON_BODY_BYTES_MAX).await?;
+    let listed: Vec<(u64, String)> = match body.trim_ascii() {
+        b"" | b"{}" => Vec::new(),
+        body => from_json(body, r#"[[1, "host:port"], ...]"#)?,
+    };
+    if listed.len() > MEMBERS_MAX {
+        return Err(HttpError::bad_request(format!("{} members; the limit is {MEMBERS_MAX}", listed.len())));
+    }
+    let mut members = BTreeMap::new();
+    for (id, addr) in listed {
+        if members.insert(id, checked_addr(addr)?).is_some() {
+            return Err(HttpError::bad_request(format!("server {id} is listed twice")));
+        }
+    }
+    app.node.initialize(members).await?;
+    Ok(Json(app.node.position()).into_response())
+}
+
+/// `POST /add-learner`: `[2, "host:port"]`
+pub(super) async fn add_learner<N: Node>(State(app): State<App<N>>, body: Body) -> Result<Response, HttpError> {
+    let body = body_within(body, "body", JSON_BODY_BYTES_MAX).await?;
+    let (id, addr): (u64, String) = from_json(&body, r#"[2, "host:port"]"#)?;
+    let log_index = app.node.add_learner(id, checked_addr(addr)?).await?;
+    Ok(changed(&app, log_index))
+}
+
+/// `POST /change-membership`: `[1, 2, 3]`. With `?retain=true` the removed voters stay as learners.
+pub(super) async fn change_membership<N: Node>(
+    State(app): State<App<N>>,
+    Params(params): Params<ChangeParams>,
+    body: Body,
+) -> Result<Response, HttpError> {
+    let body = body_within(body, "body", JSON_BODY_BYTES_MAX).await?;
+    let voters: BTreeSet<u64> = from_json(&body, "[1, 2, 3]")?;
+    if voters.is_empty() || voters.len() > MEMBERS_MAX {
+        return Err(HttpError::bad_request(format!("{} voters; there must be 1 to {MEMBERS_MAX}", voters.len())));
+    }
+    let log_index = app.node.change_membership(voters, params.retain).await?;
+    Ok(changed(&app, log_index))
+}
+
+/// `POST /transfer-leader`: `2`
+pub(super) async fn transfer_leader<N: Node>(State(app): State<App<N>>, body: Body) -> Result<Response, HttpError> {
+    let body = body_within(body, "body", JSON_BODY_BYTES_MAX).await?;
+    let to: u64 = from_json(&body, "the id of a server, like 2")?;
+    app.node.transfer_leader(to).await?;
+    Ok(Json(app.node.position()).into_response())
+}
+
+#[derive(Serialize)]
+struct NodeEntry {
+    addr: String,
+    voter: bool,
+}
+
+/// `GET|POST /list-nodes`: the members, by their ids.
+pub(super) async fn list_nodes<N: Node>(State(app): State<App<N>>) -> Response {
+    let members = app.node.state().members;
+    let nodes: BTreeMap<u64, NodeEntry> =
+        members.into_iter().map(|m| (m.id, NodeEntry { addr: m.addr, voter: m.voter })).collect();
+    Json(nodes).into_response()
+}
+
+/// `GET /member`
+pub(super) async fn members<N: Node>(State(app): State<App<N>>) -> Response {
+    Json(app.node.state().members).into_response()
+}
+
+/// `POST /member`: `{"id": 4, "addr": "host:port"}` adds a learner.
+pub(super) async fn add_member<N: Node>(State(app): State<App<N>>, body: Body) -> Result<Response, HttpError> {
+    let body = body_within(body, "body", JSON_BODY_BYTES_MAX).await?;
+    let AddBody { id, addr } = from_json(&body, r#"{"id": 4, "addr": "host:port"}"#)?;
+    let log_index = app.node.add_learner(id, checked_addr(addr)?).await?;
+    Ok(changed(&app, log_index))
+}
+
+/// `POST /member/{id}/promote` makes a learner a voter.
+pub(super) async fn promote<N: Node>(State(app): State<App<N>>, id: MemberId) -> Result<Response, HttpError> {
+    let MemberId(id) = id;
+    let (mut voters, member) = voters_and(&app, id);
+    match member {
+        None => Err(no_member(id)),
+        Some(true) => Err(HttpError::bad_request(format!("server {id} is a voter already"))),
+        Some(false) => {
+            voters.insert(id);
+            let log_index = app.node.change_membership(voters, true).await?;
+            Ok(changed(&app, log_index))
+        }
+    }
+}
+
+/// `DELETE /member/{id}` removes a voter or a learner.
+pub(super) async fn remove<N: Node>(State(app): State<App<N>>, id: MemberId) -> Result<Response, HttpError> {
+    let MemberId(id) = id;
+    let (mut voters, member) = voters_and(&app, id);
+    let log_index = match member {
+        None => return Err(no_member(id)),
+        Some(false) => app.node.remove_learner(id).await?,
+        Some(true) if voters.len() == 1 => {
+            return Err(HttpError::bad_request(format!(
+                "server {id} is the last voter: add and promote another first"
+            )));
+        }
+        Some(true) => {
+            voters.remove(&id);
+            app.node.change_membership(voters, false).await?
+        }
+    };
+    Ok(changed(&app, log_index))
+}
+
+/// The id of a member in the path.
+pub(super) struct MemberId(u64);
+
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for MemberId {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &S) -> Result<Self, HttpError> {
+        let path = Path::<u64>::from_request_parts(parts, state).await;
+        path.map(|Path(id)| Self(id)).map_err(|_| HttpError::bad_request("the id of a member is a number"))
+    }
+}
+
+/// The voters, and whether that server is one; `None` if it is no member.
+fn voters_and<N: Node>(app: &App<N>, id: u64) -> (BTreeSet<u64>, Option<bool>) {
+    let members = app.node.state().members;
+    let member = members.iter().find(|member| member.id == id).map(|member| member.voter);
+    (members.into_iter().filter(|member| member.voter).map(|member| member.id).collect(), member)
+}
+
+fn no_member(id: u64) -> HttpError {
+    HttpError::new(ErrorKind::NotFound, format!("server {id} is not a member of the cluster"))
+}
+
+fn checked_addr(addr: String) -> Result<String, HttpError> {
+    let port = addr.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(1..)) if addr.len() <= ADDR_BYTES_MAX => Ok(addr),
+        _ => Err(HttpError::bad_request(format!("{addr:?} is not an address: it must be host:port"))),
+    }
+}
+
+fn changed<N: Node>(app: &App<N>, log_index: u64) -> Response {
+    let position: Position = app.node.position();
+    Json(ChangeAnswer { log_index, position }).into_response()
+}

@@ -1,0 +1,9 @@
+//! The replicated state: a map from keys to values, with a revision for each write.
+
+mod command;
+mod machine;
+mod snapshot;
+
+pub use command::{Answer, Command, Condition, KeyValue, Query, Stored};
+pub use machine::KvStateMachine;
+pub use snapshot::SnapshotError;
