@@ -1,0 +1,54 @@
+//! An entry is committed once the leader that created it, or a later entry of its own, has replicated it on a majority
+//! of the servers (Raft §5.3, §5.4.2), and "on a server" means on its disk.
+
+use super::{Checker, Fact, GodView, Who};
+use crate::core_world::types::term_of;
+use crate::world::NodeId;
+
+/// When a leader commits, the entry is its own, and a quorum of its latest membership (both halves while it is joint) has
+/// it on the disk, in the incarnation that the membership names. Read from the disks, not from what the leader thinks.
+#[derive(Debug, Default)]
+pub(super) struct CommitQuorum {
+    /// How far this was checked: a commit that follows another node's needs no quorum of its own.
+    checked: u64,
+}
+
+impl Checker for CommitQuorum {
+    fn property(&self) -> &'static str {
+        "commit on a durable quorum"
+    }
+
+    fn source(&self) -> &'static str {
+        "Raft §5.4.2"
+    }
+
+    fn observe(&mut self, who: Who, fact: &Fact, view: &GodView<'_>) -> Result<(), String> {
+        let Fact::Committed { upto, leading } = fact else { return Ok(()) };
+        if upto.index <= self.checked {
+            return Ok(());
+        }
+        let node = who.node;
+        let Some(disk) = view.disks.disk(node) else { return Ok(()) };
+        if !leading {
+            return Err(format!("node {node} does not lead and commits {upto} before any leader"));
+        }
+        let term = disk.readable().vote.map_or(0, |vote| vote.term());
+        if term_of(upto) != term && upto.index > 1 {
+            return Err(format!("node {node} leads in term {term} and commits {upto} by counting"));
+        }
+        let Some((_, membership)) = disk.readable().membership() else {
+            return Err(format!("node {node} commits {upto} without a membership"));
+        };
+        let holds = |id: &NodeId| {
+            let meant = membership.node(id).and_then(raftwright_core::Node::incarnation);
+            let same = meant.is_none() || meant == view.disks.incarnation(*id);
+            same && view.disks.disk(*id).is_some_and(|disk| disk.durable().holds(upto))
+        };
+        if !membership.is_quorum(holds) {
+            let holders: Vec<NodeId> = membership.voter_ids().filter(holds).collect();
+            return Err(format!("node {node} commits {upto} in {membership}, but it is on the disks of {holders:?} only"));
+        }
+        self.checked = upto.index;
+        Ok(())
+    }
+}

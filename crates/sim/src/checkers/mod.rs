@@ -1,0 +1,213 @@
+//! What must be true of a cluster at every moment, one file a property, each with its source.
+//!
+//! A checker sees [`Fact`]s: what a node did, at the moment at which it did it. With each fact it sees everything else
+//! ([`GodView`]): every disk, and the [`Ledger`] of what was ever committed. It judges the bytes on the simulated
+//! disks, never what a node says about itself.
+
+mod commit_quorum;
+mod committed_immutable;
+mod durable_promises;
+mod election_safety;
+mod leader_append_only;
+mod leader_completeness;
+mod ledger;
+mod log_matching;
+mod membership_steps;
+mod monotonic;
+mod reads_see_commits;
+mod state_machine_safety;
+
+use core::fmt;
+
+use raftwright_core::{Incarnation, VoteKind};
+
+pub use ledger::Ledger;
+
+use crate::core_world::store::SimStore;
+use crate::core_world::types::{LogId, Vote};
+use crate::world::NodeId;
+
+/// Which life of which disk of which node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Who {
+    /// The node.
+    pub node: NodeId,
+    /// Its disk.
+    pub incarnation: Incarnation,
+    /// How often its process was started on that disk.
+    pub boot: u64,
+}
+
+/// Something that a node did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    /// Its process has started from its disk.
+    Booted,
+    /// It has become leader.
+    BecameLeader {
+        /// With this vote.
+        vote: Vote,
+    },
+    /// It has submitted entries to its log.
+    Appended {
+        /// The first.
+        first: u64,
+        /// The last.
+        last: u64,
+        /// The vote under which it led before and after, if it did.
+        leading: Option<Vote>,
+    },
+    /// It deletes entries from the end of its log; the log is as it was before.
+    Truncating {
+        /// The last index that stays.
+        after: u64,
+        /// The vote under which it led before and after, if it did.
+        leading: Option<Vote>,
+    },
+    /// It deletes entries from the start of its log.
+    Purging {
+        /// The last to go.
+        upto: LogId,
+    },
+    /// Its disk has finished a write.
+    DiskChanged,
+    /// It believes that everything up to here is committed.
+    Committed {
+        /// The last committed entry.
+        upto: LogId,
+        /// Whether it leads.
+        leading: bool,
+    },
+    /// Its state machine has applied an entry.
+    Applied {
+        /// The entry.
+        log_id: LogId,
+        /// The hash of its log up to the entry.
+        chain: u64,
+        /// The hash of its state after the entry.
+        state: u64,
+    },
+    /// It sends a request for votes.
+    AskedForVote {
+        /// The vote that it asks for.
+        vote: Vote,
+        /// What is asked.
+        kind: VoteKind,
+    },
+    /// It grants a vote, by an answer that leaves now.
+    Granted {
+        /// The vote.
+        vote: Vote,
+        /// What was asked.
+        kind: VoteKind,
+    },
+    /// It acknowledges entries, by an answer that leaves now.
+    Acknowledged {
+        /// The last entry that it says to hold.
+        matched: LogId,
+    },
+    /// It answers a linearizable read.
+    ReadAnswered {
+        /// The last index that was committed anywhere when the read was asked.
+        committed_at_call: u64,
+        /// What its state machine will have applied when it reads.
+        read_log_id: LogId,
+    },
+}
+
+/// Everything there is to know.
+#[derive(Debug, Clone, Copy)]
+pub struct GodView<'a> {
+    /// The disks of all nodes by id, also of those that are down.
+    pub disks: &'a dyn Disks,
+    /// What was ever committed.
+    pub ledger: &'a Ledger,
+}
+
+/// The disks of all nodes.
+pub trait Disks: fmt::Debug {
+    /// One node's disk.
+    fn disk(&self, node: NodeId) -> Option<&SimStore>;
+    /// The incarnation of one node's disk.
+    fn incarnation(&self, node: NodeId) -> Option<Incarnation>;
+}
+
+/// A property that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Which.
+    pub property: &'static str,
+    /// Where it comes from.
+    pub source: &'static str,
+    /// How.
+    pub what: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.property, self.source, self.what)
+    }
+}
+
+/// A property.
+pub trait Checker: fmt::Debug + Send {
+    /// Its name.
+    fn property(&self) -> &'static str;
+    /// Where it comes from: paper, thesis, or the fault model's number.
+    fn source(&self) -> &'static str;
+    /// Takes notice of a fact.
+    ///
+    /// # Errors
+    ///
+    /// How the property was broken, in words.
+    fn observe(&mut self, who: Who, fact: &Fact, view: &GodView<'_>) -> Result<(), String>;
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Checkers {
+    all: Vec<Box<dyn Checker>>,
+}
+
+impl Default for Checkers {
+    fn default() -> Self {
+        Self {
+            all: vec![
+                Box::<election_safety::ElectionSafety>::default(),
+                Box::<leader_append_only::LeaderAppendOnly>::default(),
+                Box::<log_matching::LogMatching>::default(),
+                Box::<leader_completeness::LeaderCompleteness>::default(),
+                Box::<state_machine_safety::StateMachineSafety>::default(),
+                Box::<committed_immutable::CommittedImmutable>::default(),
+                Box::<commit_quorum::CommitQuorum>::default(),
+                Box::<durable_promises::DurablePromises>::default(),
+                Box::<monotonic::Monotonic>::default(),
+                Box::<membership_steps::MembershipSteps>::default(),
+                Box::<reads_see_commits::ReadsSeeCommits>::default(),
+            ],
+        }
+    }
+}
+
+impl Checkers {
+    /// Shows a fact to every checker, in order.
+    ///
+    /// # Errors
+    ///
+    /// The first property that it breaks.
+    pub fn observe(&mut self, who: Who, fact: &Fact, view: &GodView<'_>) -> Result<(), Broken> {
+        for checker in &mut self.all {
+            checker.observe(who, fact, view).map_err(|what| Broken {
+                property: checker.property(),
+                source: checker.source(),
+                what,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Every property with its source.
+    pub fn properties(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.all.iter().map(|checker| (checker.property(), checker.source()))
+    }
+}
