@@ -43,7 +43,13 @@ impl Channel {
     pub fn spawn(dialer: Arc<Dialer>, target: Target, lane: Lane) -> Self {
         let in_flight_max = dialer.limits().in_flight_max(lane);
         let (requests, inbox) = mpsc::channel(in_flight_max);
-        let driver = Driver { link: Link::new(dialer, target, lane), inbox, waiting: BTreeMap::new(), next: None };
+        let driver = Driver {
+            link: Link::new(dialer, target, lane),
+            inbox,
+            waiting: BTreeMap::new(),
+            next: None,
+            batch: Batch::Empty,
+        };
         tokio::spawn(driver.run());
         Channel { requests, permits: Arc::new(Semaphore::new(in_flight_max)) }
     }
@@ -80,6 +86,17 @@ struct Driver {
     waiting: BTreeMap<RequestId, Waiting>,
     /// Taken from the inbox, not yet sent.
     next: Option<Asked>,
+    batch: Batch,
+}
+
+/// Whether requests were queued that have not been written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Batch {
+    Empty,
+    /// Requests were queued in this wake-up: let the tasks that are ready to ask do so first, then write once.
+    Filling,
+    /// They have had their turn.
+    Ready,
 }
 
 impl Driver {
@@ -96,6 +113,14 @@ impl Driver {
             }
             if self.waiting.is_empty() {
                 return Poll::Pending;
+            }
+            match self.batch {
+                Batch::Filling => {
+                    self.batch = Batch::Ready;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Batch::Empty | Batch::Ready => self.batch = Batch::Empty,
             }
             match self.link.poll_answer(cx) {
                 Poll::Ready(Ok((id, answer))) => {
@@ -144,6 +169,9 @@ impl Driver {
                 return Poll::Pending;
             }
             let Some(Asked { kind, body, answer, permit }) = self.next.take() else { continue };
+            if self.batch == Batch::Empty {
+                self.batch = Batch::Filling;
+            }
             match self.link.push(kind, body) {
                 Ok(id) => drop(self.waiting.insert(id, Waiting { answer, _permit: permit })),
                 Err(error) => drop(answer.send(Err(error))),

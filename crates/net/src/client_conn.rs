@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body::Body;
 use crate::error::{CallError, Fault};
-use crate::frame::{FrameHead, Kind, RequestId, Role};
+use crate::frame::{Frame, FrameHead, Kind, RequestId, Role};
 use crate::frame_io::{FrameIo, LinkError};
 use crate::handshake::{HandshakeError, Session, on_refuse};
 use crate::limits::UNSENT_BYTES_MAX;
@@ -77,36 +77,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientConn<S> {
 
     /// Writes what is queued and waits for an answer, to whichever request. Without any unanswered request it still
     /// notices that the peer closes. An error is final.
+    ///
+    /// Answers that have arrived already come first and without a write: a caller that sends a request for each answer
+    /// then fills one write with them.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answered, CallError>> {
+        while let Some(frame) = self.io.buffered_frame()? {
+            if let Some(answered) = self.on_frame(frame)? {
+                return Poll::Ready(Ok(answered));
+            }
+        }
         // A full socket must not keep answers from being read: both sides would wait for each other.
         if let Poll::Ready(Err(error)) = self.io.poll_flush(cx) {
             return Poll::Ready(Err(self.last_word(cx, error)));
         }
         loop {
-            let frame = match self.io.poll_frame(cx) {
-                Poll::Ready(Ok(frame)) => frame,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+            match self.io.poll_frame(cx)? {
+                Poll::Ready(frame) => {
+                    if let Some(answered) = self.on_frame(frame)? {
+                        return Poll::Ready(Ok(answered));
+                    }
+                }
                 Poll::Pending => return self.poll_watch(cx),
-            };
-            if frame.kind == Kind::Refuse {
-                return Poll::Ready(Err(refused(frame.body)));
             }
-            if frame.id == PING_ID && frame.kind == Kind::Ping {
-                continue;
-            }
-            if frame.id.0 == 0 || frame.id.0 > self.last_id || self.unanswered == 0 {
-                return Poll::Ready(Err(CallError::Protocol("an answer to a request that was never made")));
-            }
-            self.unanswered -= 1;
-            let answer = match frame.role {
-                Role::Answer => Ok(frame.body),
-                Role::FailedAnswer => match Fault::decode(frame.body) {
-                    Ok(fault) => Err(fault),
-                    Err(_) => return Poll::Ready(Err(CallError::Protocol("a failure that cannot be read"))),
-                },
-                Role::Request => return Poll::Ready(Err(CallError::Protocol("a request on the answering side"))),
-            };
-            return Poll::Ready(Ok((frame.id, answer)));
+        }
+    }
+
+    /// The answer in a frame; `None` for one that only shows that the peer lives.
+    fn on_frame(&mut self, frame: Frame) -> Result<Option<Answered>, CallError> {
+        match (frame.kind, frame.role) {
+            (Kind::Refuse, _) => return Err(refused(frame.body)),
+            (Kind::Ping, Role::Answer) if frame.id == PING_ID => return Ok(None),
+            (_, Role::Request) => return Err(CallError::Protocol("a request on the answering side")),
+            (_, Role::Answer | Role::FailedAnswer) => {}
+        }
+        if frame.id.0 == 0 || frame.id.0 > self.last_id || self.unanswered == 0 {
+            return Err(CallError::Protocol("an answer to a request that was never made"));
+        }
+        self.unanswered -= 1;
+        match frame.role {
+            Role::FailedAnswer => match Fault::decode(frame.body) {
+                Ok(fault) => Ok(Some((frame.id, Err(fault)))),
+                Err(_) => Err(CallError::Protocol("a failure that cannot be read")),
+            },
+            Role::Answer | Role::Request => Ok(Some((frame.id, Ok(frame.body)))),
         }
     }
 

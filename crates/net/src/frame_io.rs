@@ -185,6 +185,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameIo<S> {
         Pin::new(&mut self.io).poll_write_vectored(cx, &slices[..count])
     }
 
+    /// The next frame among the bytes that have arrived already. Never touches the socket.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::Frame`].
+    pub fn buffered_frame(&mut self) -> Result<Option<Frame>, LinkError> {
+        let frame = self.decoder.next_frame()?;
+        self.frames += u64::from(frame.is_some());
+        Ok(frame)
+    }
+
     /// The next frame.
     ///
     /// # Errors
@@ -192,8 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameIo<S> {
     /// Any [`LinkError`]; the connection is of no use afterwards.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, LinkError>> {
         loop {
-            if let Some(frame) = self.decoder.next_frame()? {
-                self.frames += 1;
+            if let Some(frame) = self.buffered_frame()? {
                 return Poll::Ready(Ok(frame));
             }
             let buffer = self.decoder.read_buffer();
