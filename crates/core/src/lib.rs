@@ -11,31 +11,52 @@
 
 extern crate alloc;
 
+mod candidate;
 mod config;
 mod effect;
+mod effects;
 mod ids;
 mod input;
+pub mod invariants;
+mod leader;
 mod leader_id;
 mod log_id;
+mod log_shape;
 mod membership;
+mod membership_log;
 mod message;
+mod outbox;
+mod peer;
+mod replica;
 mod rng;
+mod role;
+mod rounds;
+mod state;
+mod stream;
 mod time;
 mod types;
 mod vote;
+mod write_tracker;
 
 pub use config::{ReplicaConfig, StreamConfig};
 pub use effect::{Effect, Note, Refusal, Reply, StepDown, Tail, Write};
+pub use effects::Effects;
 pub use ids::{Round, StreamId, Ticket, WriteId};
 pub use input::{Input, Report};
 pub use leader_id::{AdvancedLeaderId, CommittedLeaderId, CommittedTerm, LeaderId, StandardLeaderId};
 pub use log_id::{CommittedLeaderIdOf, LogId, LogIdOf, LogIdOption};
+pub use log_shape::LogShape;
 pub use membership::{Membership, MembershipError, MembershipOf, StoredMembership};
 pub use message::{
     AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, HeartbeatRequest, HeartbeatResponse, Message,
     PeerRefusal, TransferLeaderRequest, VoteKind, VoteRequest, VoteResponse,
 };
+pub use outbox::{Outbox, Promise};
+pub use replica::{Load, Replica, RestoreError, Restored};
 pub use rng::Rng;
+pub use role::ServerState;
+pub use stream::{Stream, StreamEffect, StreamInput};
 pub use time::{Span, Time};
 pub use types::{Identity, Incarnation, LogIndex, MaybeSerde, Node, NodeId, RaftEntry, Term, Types};
 pub use vote::{Vote, VoteOf};
+pub use write_tracker::WriteTracker;

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt::{Display, Formatter};
 
-use crate::{Identity, LogIdOf, Node, NodeId, Types};
+use crate::{Identity, Incarnation, LogIdOf, Node, NodeId, Types};
 
 /// A cluster's membership: the sets of voters (one is *uniform*, two are *joint*, Raft §6), and what is stored about
 /// each member. A member that is in no set of voters is a learner: it receives the log and has no vote.
@@ -13,6 +13,15 @@ use crate::{Identity, LogIdOf, Node, NodeId, Types};
 pub struct Membership<NID: Ord, N> {
     configs: Vec<BTreeSet<NID>>,
     nodes: BTreeMap<NID, N>,
+    /// While joint: voters of the old set that are in the new no more stay as learners. It stands in the entry, because
+    /// the leader that finishes a change need not be the one that began it.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_false"))]
+    retain: bool,
+}
+
+#[cfg(feature = "serde")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The membership for a set of types.
@@ -65,7 +74,7 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
     /// # Errors
     /// [`MembershipError`], if it could not elect a leader or a voter is not a member.
     pub fn new(configs: Vec<BTreeSet<NID>>, nodes: BTreeMap<NID, N>) -> Result<Self, MembershipError<NID>> {
-        let membership = Self { configs, nodes };
+        let membership = Self { configs, nodes, retain: false };
         membership.validate()?;
         Ok(membership)
     }
@@ -122,6 +131,12 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
         self.configs.is_empty()
     }
 
+    /// Whether the membership names another incarnation of this sender than the sender states: a wiped server under its
+    /// old id, or a clone. Such a sender is refused everything, whatever else holds.
+    pub fn contradicts(&self, sender: &Identity<NID>) -> bool {
+        self.nodes.get(&sender.id).is_some_and(|_| !self.admits(sender))
+    }
+
     /// Every voter once, in ascending order.
     pub fn voter_ids(&self) -> impl Iterator<Item = NID> + '_ {
         let mut all: Vec<NID> = self.configs.iter().flatten().copied().collect();
@@ -170,40 +185,74 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
         reached
     }
 
-    /// The membership with this member's stored data set: added as a learner if it is new.
+    /// The membership with this member's stored data set: added as a learner if it is new. An incarnation that is bound
+    /// stays bound, unless the data names another: else a wiped voter could slip back in by a change of its address.
     #[must_use]
-    pub fn with_node(&self, id: NID, node: N) -> Self {
+    pub fn with_node(&self, id: NID, mut node: N) -> Self {
+        let bound = self.nodes.get(&id).and_then(Node::incarnation);
+        if let (Some(bound), None) = (bound, node.incarnation()) {
+            node.bind_incarnation(bound);
+        }
         let mut next = self.clone();
         next.nodes.insert(id, node);
         next
     }
 
-    /// The first step towards `voters`: joint with the present set, or the set itself if nothing changes. All members
-    /// stay for now.
+    /// The membership without these members, none of which may be a voter.
+    ///
+    /// # Errors
+    /// The first of them that is a voter.
+    pub fn without_learners(&self, ids: &BTreeSet<NID>) -> Result<Self, NID> {
+        if let Some(voter) = ids.iter().find(|id| self.is_voter(id)) {
+            return Err(*voter);
+        }
+        let mut next = self.clone();
+        next.nodes.retain(|id, _| !ids.contains(id));
+        Ok(next)
+    }
+
+    /// The membership with these incarnations bound, or `None` if nothing changes.
+    pub fn with_incarnations(&self, mut seen: impl FnMut(&NID) -> Option<Incarnation>) -> Option<Self> {
+        if !self.nodes.iter().any(|(id, node)| node.incarnation().is_none() && seen(id).is_some()) {
+            return None;
+        }
+        let mut next = self.clone();
+        let mut changed = false;
+        for (id, node) in &mut next.nodes {
+            if node.incarnation().is_none()
+                && let Some(incarnation) = seen(id)
+            {
+                changed |= node.bind_incarnation(incarnation);
+            }
+        }
+        changed.then_some(next)
+    }
+
+    /// The first step towards `voters`: joint with the present set, or the set itself if it is the present one. All
+    /// members stay for now; `retain` says whether removed voters stay for good, as learners.
     ///
     /// # Errors
     /// [`MembershipError`], if `voters` is empty or names somebody who is no member.
-    pub fn toward(&self, voters: BTreeSet<NID>) -> Result<Self, MembershipError<NID>> {
+    pub fn toward(&self, voters: BTreeSet<NID>, retain: bool) -> Result<Self, MembershipError<NID>> {
         let mut configs: Vec<BTreeSet<NID>> = self.configs.last().cloned().into_iter().collect();
         if configs.last() != Some(&voters) {
             configs.push(voters);
         }
-        Self::new(configs, self.nodes.clone())
+        let mut next = Self::new(configs, self.nodes.clone())?;
+        next.retain = retain && next.is_joint();
+        Ok(next)
     }
 
     /// The second step: the new set of voters alone (Raft §6). Voters of the old set that are in the new no more leave
-    /// the cluster, or stay as learners if `retain`.
+    /// the cluster, or stay as learners if the change said so. A uniform membership stays as it is.
     #[must_use]
-    pub fn leave_joint(&self, retain: bool) -> Self {
+    pub fn leave_joint(&self) -> Self {
         let Some(last) = self.configs.last() else { return self.clone() };
         let mut nodes = self.nodes.clone();
-        if !retain {
-            let gone: Vec<NID> = self.voter_ids().filter(|id| !last.contains(id)).collect();
-            for id in gone {
-                nodes.remove(&id);
-            }
+        if !self.retain {
+            nodes.retain(|id, _| last.contains(id) || !self.is_voter(id));
         }
-        Self { configs: alloc::vec![last.clone()], nodes }
+        Self { configs: alloc::vec![last.clone()], nodes, retain: false }
     }
 }
 

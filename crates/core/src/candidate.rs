@@ -1,0 +1,67 @@
+//! Campaigning: the right side of the paper's Figure 2, "Candidates", and the round of questions before it.
+
+use alloc::collections::BTreeSet;
+
+use crate::outbox::Promise;
+use crate::role::{Candidacy, Next};
+use crate::state::State;
+use crate::{Effects, LeaderId, Note, Time, Types, VoteKind, VoteOf, VoteRequest, VoteResponse};
+
+impl<T: Types> Candidacy<T> {
+    /// Asks the others whether they would vote for us. Nothing changes, here or there (Thesis §9.6).
+    pub(crate) fn ask(state: &mut State<T>, asked: VoteOf<T>, now: Time, effects: &mut Effects<T>) -> Self {
+        let request = Self::request(state, asked, VoteKind::PreVote);
+        effects.note(Note::ElectionStarted { pre_vote: true, vote: asked });
+        state.keep(crate::outbox::Promised::Campaign(request), effects);
+        // Asking is cheap and disturbs nobody, so it is repeated soon: some voter may just not have missed its leader yet.
+        let min = state.config.election_timeout_min;
+        let ends_at = now + state.rng.span(min.divided_by(3), min);
+        Self { asked, granted: BTreeSet::from([state.me()]), ends_at }
+    }
+
+    /// Votes for ourselves and, once that is durable, asks the others for their votes (Raft §5.2).
+    pub(crate) fn campaign(
+        state: &mut State<T>,
+        asked: VoteOf<T>,
+        kind: VoteKind,
+        now: Time,
+        effects: &mut Effects<T>,
+    ) -> Self {
+        effects.note(Note::ElectionStarted { pre_vote: false, vote: asked });
+        state.set_vote(now, asked, effects);
+        let request = Self::request(state, asked, kind);
+        state.promise(Promise::campaign(request), 0, effects);
+        Self { asked, granted: BTreeSet::new(), ends_at: state.election_time(now) }
+    }
+
+    fn request(state: &State<T>, vote: VoteOf<T>, kind: VoteKind) -> VoteRequest<T> {
+        VoteRequest { from: state.identity, vote, last_log_id: state.last(), kind }
+    }
+
+    /// A voter has answered. Only an explicit grant of what we ask for counts (BUGS 48).
+    pub(crate) fn on_response(&mut self, state: &mut State<T>, response: &VoteResponse<T>, kind: VoteKind) -> Next<T> {
+        state.see_vote(response.vote.as_ref());
+        let ours = response.asked == self.asked && (response.kind == VoteKind::PreVote) == (kind == VoteKind::PreVote);
+        if !ours || !response.granted || !state.membership().admits(&response.from) {
+            return Next::Stay;
+        }
+        self.grant(state, response.from.id, kind)
+    }
+
+    /// This server's own vote is durable: it counts like any other.
+    pub(crate) fn on_own_vote(&mut self, state: &State<T>, asked: &VoteOf<T>) -> Next<T> {
+        if self.asked != *asked {
+            return Next::Stay;
+        }
+        self.grant(state, asked.leader_id.node_id(), VoteKind::Vote)
+    }
+
+    fn grant(&mut self, state: &State<T>, voter: T::NodeId, kind: VoteKind) -> Next<T> {
+        self.granted.insert(voter);
+        let own_vote_counts = kind == VoteKind::PreVote || self.granted.contains(&state.me());
+        if own_vote_counts && state.membership().is_quorum(|id| self.granted.contains(id)) {
+            return if kind == VoteKind::PreVote { Next::Campaign(VoteKind::Vote) } else { Next::Lead };
+        }
+        Next::Stay
+    }
+}

@@ -1,0 +1,97 @@
+//! Heartbeat rounds: when did a quorum last confirm that this server leads?
+
+use alloc::collections::VecDeque;
+
+use crate::{LogIdOf, Round, Ticket, Time, Types};
+
+/// The heartbeat rounds of a leadership, and the reads that wait for one.
+///
+/// A round counts from its *send*: whoever answers has followed this leader at some time after it. So a read that came
+/// before the round was sent may be served once a quorum has answered it (Thesis §6.4), and all reads that wait share one.
+#[derive(Debug)]
+pub(crate) struct Rounds<T: Types> {
+    latest: Round,
+    confirmed: Round,
+    /// When the rounds that are not confirmed were sent, oldest first.
+    sent: VecDeque<(Round, Time)>,
+    /// When the newest confirmed round was sent.
+    confirmed_at: Time,
+    reads: VecDeque<PendingRead<T>>,
+}
+
+#[derive(Debug)]
+struct PendingRead<T: Types> {
+    /// The first round that was, or will be, sent after the read came.
+    round: Round,
+    read_log_id: LogIdOf<T>,
+    ticket: Ticket,
+}
+
+impl<T: Types> Rounds<T> {
+    /// A leadership begins: its election was confirmed by a quorum just now.
+    pub(crate) fn new(now: Time) -> Self {
+        Self { latest: Round(0), confirmed: Round(0), sent: VecDeque::new(), confirmed_at: now, reads: VecDeque::new() }
+    }
+
+    /// Starts a round.
+    pub(crate) fn start(&mut self, now: Time) -> Round {
+        self.latest = Round(self.latest.0 + 1);
+        self.sent.push_back((self.latest, now));
+        self.latest
+    }
+
+    /// The newest round.
+    pub(crate) fn latest(&self) -> Round {
+        self.latest
+    }
+
+    /// When the newest round that a quorum has answered was sent.
+    pub(crate) fn confirmed_at(&self) -> Time {
+        self.confirmed_at
+    }
+
+    /// Whether a round is on its way that a quorum has not answered.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.latest > self.confirmed
+    }
+
+    /// How many reads wait.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.len()
+    }
+
+    /// Whether a read waits for a round that was not started.
+    pub(crate) fn wants_round(&self) -> bool {
+        self.reads.back().is_some_and(|read| read.round > self.latest)
+    }
+
+    /// A read has come: it waits for the next round, since those sent before it say nothing about now.
+    pub(crate) fn add_read(&mut self, read_log_id: LogIdOf<T>, ticket: Ticket) {
+        self.reads.push_back(PendingRead { round: Round(self.latest.0 + 1), read_log_id, ticket });
+    }
+
+    /// Nobody waits for this read any more.
+    pub(crate) fn forget(&mut self, ticket: Ticket) {
+        self.reads.retain(|read| read.ticket != ticket);
+    }
+
+    /// A quorum has answered this round or a later one.
+    pub(crate) fn confirm(&mut self, round: Round) {
+        let round = round.min(self.latest);
+        while let Some((round, at)) = self.sent.pop_front_if(|(sent, _)| *sent <= round) {
+            self.confirmed = round;
+            self.confirmed_at = at;
+        }
+    }
+
+    /// The next read whose round is confirmed.
+    pub(crate) fn next_ready(&mut self) -> Option<(Ticket, LogIdOf<T>)> {
+        let confirmed = self.confirmed;
+        self.reads.pop_front_if(|read| read.round <= confirmed).map(|read| (read.ticket, read.read_log_id))
+    }
+
+    /// All reads that wait, for a leadership that ends.
+    pub(crate) fn into_tickets(self) -> impl Iterator<Item = Ticket> {
+        self.reads.into_iter().map(|read| read.ticket)
+    }
+}

@@ -1,0 +1,246 @@
+//! What every server keeps, whatever its role: the left half of the paper's Figure 2.
+
+use alloc::vec::Vec;
+
+use crate::membership_log::MembershipLog;
+use crate::outbox::{Outbox, Promise, Promised};
+use crate::write_tracker::WriteTracker;
+use crate::{
+    Effect, Effects, Identity, LeaderId, LogIdOf, LogIdOption, LogIndex, LogShape, MembershipOf, Note, RaftEntry,
+    ReplicaConfig, Reply, Rng, StoredMembership, Term, Time, Types, Vote, VoteOf, Write, WriteId,
+};
+
+/// No correct cluster sees so many elections. A peer that claims such a term is broken or hostile, and believing it would
+/// leave no term for anybody.
+pub(crate) const TERM_MAX: Term = 1 << 48;
+
+/// The state that all roles share.
+#[derive(Debug)]
+pub(crate) struct State<T: Types> {
+    pub(crate) config: ReplicaConfig,
+    pub(crate) identity: Identity<T::NodeId>,
+    pub(crate) rng: Rng,
+    /// The newest promise. What is said about it waits for `vote_write`.
+    pub(crate) vote: Option<VoteOf<T>>,
+    vote_write: WriteId,
+    /// The greatest term that anybody was seen to have. A candidate asks for a greater one.
+    pub(crate) term_seen: Term,
+    pub(crate) shape: LogShape<T>,
+    pub(crate) writes: WriteTracker,
+    pub(crate) outbox: Outbox<T>,
+    pub(crate) memberships: MembershipLog<T>,
+    /// The commit index: the highest entry known to be committed. Never goes back.
+    pub(crate) committed: Option<LogIdOf<T>>,
+    /// How far entries were handed out to be applied: committed, and durable here.
+    applying: LogIndex,
+    /// Up to here the log is known to be the leader's: what was checked against it, or is committed.
+    pub(crate) verified: LogIndex,
+    /// When a leader was last heard from, or a restart made that unknown. Until an election timeout has passed since, no
+    /// vote is given (Thesis §4.2.3).
+    pub(crate) heard: Option<Time>,
+}
+
+impl<T: Types> State<T> {
+    pub(crate) fn new(
+        config: ReplicaConfig,
+        identity: Identity<T::NodeId>,
+        vote: Option<VoteOf<T>>,
+        shape: LogShape<T>,
+        committed: Option<LogIdOf<T>>,
+        memberships: Vec<StoredMembership<T>>,
+        now: Time,
+        seed: u64,
+    ) -> Self {
+        let last = shape.last().index_or_zero();
+        let committed_index = committed.index_or_zero();
+        Self {
+            config,
+            identity,
+            rng: Rng::new(seed),
+            vote,
+            vote_write: WriteId(0),
+            term_seen: vote.map_or(0, |vote| vote.term()),
+            writes: WriteTracker::new(last),
+            shape,
+            outbox: Outbox::default(),
+            memberships: MembershipLog::restore(memberships, committed_index),
+            committed,
+            applying: 0,
+            verified: committed_index,
+            heard: vote.map(|_| now),
+        }
+    }
+
+    pub(crate) fn me(&self) -> T::NodeId {
+        self.identity.id
+    }
+
+    pub(crate) fn membership(&self) -> &MembershipOf<T> {
+        self.memberships.membership()
+    }
+
+    pub(crate) fn is_voter(&self) -> bool {
+        self.membership().is_voter(&self.identity.id)
+    }
+
+    /// Whether this server alone is a quorum: no need to wait for anybody.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.is_voter() && self.membership().is_quorum(|id| *id == self.identity.id)
+    }
+
+    pub(crate) fn last(&self) -> Option<LogIdOf<T>> {
+        self.shape.last()
+    }
+
+    /// Whether our vote stands in the way of this one. Votes are a partial order: what is not greater or equal is refused.
+    pub(crate) fn outranks(&self, asked: &VoteOf<T>) -> bool {
+        self.vote.is_some_and(|mine| !matches!(asked.partial_cmp(&mine), Some(order) if order.is_ge()))
+    }
+
+    /// Remembers a term that somebody has. It changes nothing but the next term that we would ask for.
+    pub(crate) fn see_vote(&mut self, vote: Option<&VoteOf<T>>) {
+        if let Some(vote) = vote
+            && vote.term() < TERM_MAX
+        {
+            self.term_seen = self.term_seen.max(vote.term());
+        }
+    }
+
+    /// The vote that this server would ask for.
+    pub(crate) fn next_vote(&self) -> Option<VoteOf<T>> {
+        let term = self.term_seen.max(self.vote.map_or(0, |vote| vote.term())) + 1;
+        (term < TERM_MAX).then(|| Vote::new(term, self.me()))
+    }
+
+    /// Promises this server to a vote that is at least its present one. What waits to be said to others before is refused.
+    pub(crate) fn set_vote(&mut self, now: Time, vote: VoteOf<T>, effects: &mut Effects<T>) {
+        if self.vote == Some(vote) {
+            return;
+        }
+        assert!(!self.outranks(&vote), "a vote never goes back");
+        let same_leader = self.vote.is_some_and(|mine| mine.leader_id == vote.leader_id);
+        self.vote = Some(vote);
+        self.term_seen = self.term_seen.max(vote.term());
+        self.vote_write = self.writes.submit(now, self.shape.last().index_or_zero());
+        effects.write(self.vote_write, Write::Vote(vote));
+        if !same_leader {
+            self.outbox.supersede(vote, self.vote_write);
+            self.verified = self.committed.index_or_zero();
+        }
+    }
+
+    /// Appends an entry that comes next, and makes its membership count if it has one (Raft §6).
+    pub(crate) fn append(&mut self, now: Time, entry: T::Entry, effects: &mut Effects<T>) {
+        let log_id = entry.log_id();
+        self.shape.append(log_id);
+        if let Some(membership) = entry.membership() {
+            self.memberships.push(StoredMembership { log_id: Some(log_id), membership: membership.clone() });
+        }
+        match effects.extend_append(entry) {
+            Ok(()) => self.writes.extend(log_id.index),
+            Err(entry) => {
+                let id = self.writes.submit(now, log_id.index);
+                effects.write(id, Write::Append(alloc::vec![entry]));
+            }
+        }
+    }
+
+    /// Deletes the entries from `since` on; they are not committed.
+    pub(crate) fn truncate(&mut self, now: Time, since: LogIndex, effects: &mut Effects<T>) {
+        assert!(since > self.committed.index_or_zero(), "committed entries stay (Raft §5.4.3)");
+        self.shape.truncate(since);
+        self.memberships.truncate(since);
+        self.writes.truncate(since);
+        self.verified = self.verified.min(since - 1);
+        let id = self.writes.submit(now, since - 1);
+        effects.write(id, Write::Truncate { since });
+        effects.note(Note::Truncated { since });
+    }
+
+    /// Deletes the entries up to `upto`, as far as they are committed and applied.
+    pub(crate) fn purge(&mut self, now: Time, upto: LogIdOf<T>, effects: &mut Effects<T>) {
+        let in_reach = upto.index <= self.applying && self.shape.contains(upto);
+        if !in_reach || upto.index <= self.shape.purged().index_or_zero() {
+            return;
+        }
+        self.shape.purge(upto);
+        let id = self.writes.submit(now, self.shape.last().index_or_zero());
+        effects.write(id, Write::Purge { upto });
+    }
+
+    /// Moves the commit index forward to an entry that this server has.
+    pub(crate) fn commit(&mut self, to: LogIdOf<T>, effects: &mut Effects<T>) {
+        if to.index <= self.committed.index_or_zero() {
+            return;
+        }
+        assert!(self.shape.contains(to), "only what is in the log is committed");
+        self.committed = Some(to);
+        self.memberships.commit(to.index);
+        self.verified = self.verified.max(to.index);
+        self.apply(effects);
+    }
+
+    /// Hands out what is committed *and durable here*. A state machine that keeps its state on disk must never be ahead of
+    /// the log that it came from.
+    pub(crate) fn apply(&mut self, effects: &mut Effects<T>) {
+        let upto = self.committed.index_or_zero().min(self.writes.durable_index());
+        if upto > self.applying
+            && let Some(log_id) = self.shape.log_id_at(upto)
+        {
+            effects.apply(log_id, self.applying);
+            self.applying = upto;
+        }
+    }
+
+    /// Says something once our vote, and the log up to `index`, are durable.
+    pub(crate) fn promise(&mut self, promise: Promise<T>, index: LogIndex, effects: &mut Effects<T>) {
+        let write = self.writes.covering(index).unwrap_or_default().max(self.vote_write);
+        if self.writes.is_durable(write) {
+            // Nothing to wait for. A campaign is never durable at once: its vote has just been submitted.
+            self.keep(promise.0, effects);
+        } else {
+            self.outbox.after(write, promise);
+        }
+    }
+
+    /// Says what has become true.
+    pub(crate) fn keep(&self, promised: Promised<T>, effects: &mut Effects<T>) {
+        match promised {
+            Promised::Vote(ticket, response) => effects.reply(ticket, Reply::Vote(response)),
+            Promised::Heartbeat(ticket, response) => effects.reply(ticket, Reply::Heartbeat(response)),
+            Promised::Append(ticket, response) => effects.reply(ticket, Reply::Append(response)),
+            Promised::Initialized(ticket, log_id) => effects.reply(ticket, Reply::Done { log_id }),
+            Promised::Campaign(request) => {
+                let me = self.me();
+                for to in self.membership().voter_ids().filter(|id| *id != me) {
+                    effects.push(Effect::Send { to, message: crate::Message::Vote(request.clone()) });
+                }
+            }
+        }
+    }
+
+    /// Whether more waits for the disk than the bounds allow. What would need another write is then refused.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.writes.pending() >= self.config.writes_max || self.outbox.len() >= self.config.promises_max
+    }
+
+    /// Whether the disk has not completed its oldest write for a whole election timeout.
+    pub(crate) fn is_disk_stalled(&self, now: Time) -> bool {
+        self.writes.oldest_pending().is_some_and(|since| now.since(since) >= self.config.election_timeout_max)
+    }
+
+    /// Whether a leader was heard from so recently that no vote is given (Thesis §4.2.3).
+    pub(crate) fn is_leader_alive(&self, now: Time) -> bool {
+        self.heard.is_some_and(|heard| now.since(heard) < self.config.election_timeout_min)
+    }
+
+    /// A time at which to start an election unless a leader is heard from before.
+    pub(crate) fn election_time(&mut self, now: Time) -> Time {
+        now + self.rng.span(self.config.election_timeout_min, self.config.election_timeout_max)
+    }
+
+    /// What the leader of this vote puts into its log ids.
+    pub(crate) fn committed_leader(vote: &VoteOf<T>) -> crate::CommittedLeaderIdOf<T> {
+        vote.leader_id.to_committed()
+    }
+}

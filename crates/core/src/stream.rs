@@ -1,0 +1,343 @@
+//! The machine that owns what speed needs: replication to one target.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::{
+    AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, Identity, LeaderId, LogIdOf, LogIdOption, LogIndex,
+    RaftEntry, Report, Rng, Span, StreamConfig, Tail, Time, Types, VoteOf,
+};
+
+/// Replicates the log to one target, while one leadership lasts. It owns `nextIndex` (Raft, Figure 2), which is a guess;
+/// what the target is *known* to have it reports to the replica.
+///
+/// It probes with one request at a time until the target's log is found to match, then sends without waiting, within a
+/// window in requests and bytes. Answers come in the order of the sends; the *epoch* tells those of a connection, or of a
+/// guess, that was given up from those that still count.
+#[derive(Debug)]
+pub struct Stream<T: Types> {
+    config: StreamConfig,
+    identity: Identity<T::NodeId>,
+    vote: VoteOf<T>,
+    rng: Rng,
+    tail: Tail<T>,
+    mode: Mode,
+    epoch: u64,
+    /// The next entry to send. Entries before it have been sent in this epoch, or are known to match.
+    next: LogIndex,
+    /// The log id of the entry before `next`, if it is known here.
+    prev: Option<LogIdOf<T>>,
+    /// Whether a read is under way.
+    reading: bool,
+    inflight: VecDeque<Sent<T>>,
+    inflight_bytes: usize,
+    /// The last entry that the target is known to have. A lower answer later means that it lost something.
+    matched: LogIndex,
+    retry_at: Option<Time>,
+    retry: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Where do our logs agree? One request at a time.
+    Probe,
+    /// They agree: send as fast as the window allows.
+    Pipeline,
+    /// What the target needs is gone here; it needs a snapshot.
+    NeedsSnapshot,
+    /// The leadership is over.
+    Over,
+}
+
+#[derive(Debug)]
+struct Sent<T: Types> {
+    prev: Option<LogIdOf<T>>,
+    last: Option<LogIdOf<T>>,
+    bytes: usize,
+}
+
+/// What can happen to a [`Stream`].
+#[derive(Debug)]
+pub enum StreamInput<T: Types> {
+    /// The deadline has come.
+    Wake,
+    /// The log or the commit index has grown.
+    Tail(Tail<T>),
+    /// What a [`StreamEffect::Read`] asked for: the log id before `start`, and entries from `start` on, perhaps fewer than
+    /// asked for.
+    Entries {
+        /// Of the read.
+        epoch: u64,
+        /// The log id at `start - 1`; `None` if `start` is 1.
+        prev: Option<LogIdOf<T>>,
+        /// The entries.
+        entries: Vec<T::Entry>,
+    },
+    /// What a [`StreamEffect::Read`] asked for has been purged.
+    Purged {
+        /// Of the read.
+        epoch: u64,
+    },
+    /// The target has answered the oldest send without an answer.
+    Answer {
+        /// Of the send.
+        epoch: u64,
+        /// The answer.
+        response: AppendEntriesResponse<T>,
+    },
+    /// The connection broke, or an answer took too long: all sends without an answer are lost.
+    Failed {
+        /// Of the sends.
+        epoch: u64,
+    },
+}
+
+/// What a [`Stream`] wants done.
+#[derive(Debug)]
+pub enum StreamEffect<T: Types> {
+    /// Read entries of our log: from `start`, before `end`, at most that many and about that many bytes, at least one if
+    /// there is one. One read at a time.
+    Read {
+        /// To be named in the answer.
+        epoch: u64,
+        /// The first index.
+        start: LogIndex,
+        /// The index after the last; equal to `start` if only the log id before it is wanted.
+        end: LogIndex,
+        /// About how many bytes.
+        bytes_max: usize,
+        /// How many entries.
+        entries_max: usize,
+        /// The log id at `start - 1`, if the stream knows it.
+        prev: Option<LogIdOf<T>>,
+    },
+    /// Send a request on the target's bulk lane.
+    Send {
+        /// To be named with its answer.
+        epoch: u64,
+        /// The request.
+        request: AppendEntriesRequest<T>,
+    },
+    /// Tell the replica.
+    Report(Report<T>),
+}
+
+impl<T: Types> Stream<T> {
+    /// A stream for the leadership of `vote`. The first request tries `next` (last log index + 1 when the target was
+    /// added). Give it [`StreamInput::Wake`] once to begin.
+    pub fn new(
+        config: StreamConfig,
+        identity: Identity<T::NodeId>,
+        vote: VoteOf<T>,
+        next: LogIndex,
+        tail: Tail<T>,
+        seed: u64,
+    ) -> Self {
+        let retry = config.retry_min;
+        Self {
+            config,
+            identity,
+            vote,
+            rng: Rng::new(seed),
+            tail,
+            mode: Mode::Probe,
+            epoch: 0,
+            next: next.max(1),
+            prev: None,
+            reading: false,
+            inflight: VecDeque::new(),
+            inflight_bytes: 0,
+            matched: 0,
+            retry_at: None,
+            retry,
+        }
+    }
+
+    /// Takes an input and says what to do about it.
+    pub fn step(&mut self, now: Time, input: StreamInput<T>, effects: &mut Vec<StreamEffect<T>>) {
+        match input {
+            StreamInput::Wake => self.retry_at = self.retry_at.filter(|at| now < *at),
+            StreamInput::Tail(tail) => self.tail = tail,
+            StreamInput::Entries { epoch, prev, entries } => self.on_entries(now, epoch, prev, entries, effects),
+            StreamInput::Purged { epoch } => self.on_purged(epoch, effects),
+            StreamInput::Answer { epoch, response } => self.on_answer(now, epoch, response, effects),
+            StreamInput::Failed { epoch } => self.on_failed(now, epoch),
+        }
+        self.fill(effects);
+    }
+
+    /// When to call [`Stream::step`] with [`StreamInput::Wake`] at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        self.retry_at
+    }
+
+    /// How many requests and how many bytes of entries are sent and not answered. Both are 0 at rest.
+    pub fn inflight(&self) -> (usize, usize) {
+        (self.inflight.len(), self.inflight_bytes)
+    }
+
+    /// The present epoch: what a connection that breaks names in [`StreamInput::Failed`].
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Asks for the next entries to send, if the window allows.
+    fn fill(&mut self, effects: &mut Vec<StreamEffect<T>>) {
+        if self.reading || self.retry_at.is_some() {
+            return;
+        }
+        let end = self.tail.last.index.saturating_add(1);
+        let wanted = match self.mode {
+            // A probe goes even without an entry: its answer is what is wanted.
+            Mode::Probe => self.inflight.is_empty(),
+            Mode::Pipeline => {
+                self.next < end
+                    && self.inflight.len() < self.config.inflight_requests_max
+                    && self.inflight_bytes < self.config.inflight_bytes_max
+            }
+            Mode::NeedsSnapshot | Mode::Over => false,
+        };
+        if wanted {
+            self.reading = true;
+            effects.push(StreamEffect::Read {
+                epoch: self.epoch,
+                start: self.next,
+                end: end.max(self.next),
+                bytes_max: self.config.request_bytes_max,
+                entries_max: self.config.request_entries_max,
+                prev: self.prev,
+            });
+        }
+    }
+
+    /// Entries have been read: send them.
+    fn on_entries(
+        &mut self,
+        now: Time,
+        epoch: u64,
+        prev: Option<LogIdOf<T>>,
+        entries: Vec<T::Entry>,
+        effects: &mut Vec<StreamEffect<T>>,
+    ) {
+        if epoch != self.epoch || !self.reading {
+            return;
+        }
+        self.reading = false;
+        let last = entries.last().map(RaftEntry::log_id).or(prev);
+        let foreign = last.is_some_and(|last| last.leader_id > self.vote.leader_id.to_committed());
+        let first = entries.first().map_or(self.next, |entry| entry.log_id().index);
+        if foreign || first != self.next || prev.next_index() != self.next {
+            // Our log is another leader's by now, or this is not what was asked for. Nothing of it may be sent.
+            return self.give_up(now);
+        }
+        let bytes = entries.iter().map(RaftEntry::size).sum();
+        self.inflight.push_back(Sent { prev, last, bytes });
+        self.inflight_bytes += bytes;
+        self.next = last.next_index();
+        self.prev = last;
+        let request = AppendEntriesRequest {
+            from: self.identity,
+            vote: self.vote,
+            prev_log_id: prev,
+            entries,
+            committed: self.tail.committed,
+        };
+        effects.push(StreamEffect::Send { epoch, request });
+    }
+
+    fn on_purged(&mut self, epoch: u64, effects: &mut Vec<StreamEffect<T>>) {
+        if epoch != self.epoch || !self.reading {
+            return;
+        }
+        self.reading = false;
+        if self.mode != Mode::NeedsSnapshot {
+            self.mode = Mode::NeedsSnapshot;
+            effects.push(StreamEffect::Report(Report::NeedsSnapshot));
+        }
+    }
+
+    /// The target has answered the oldest request.
+    fn on_answer(
+        &mut self,
+        now: Time,
+        epoch: u64,
+        response: AppendEntriesResponse<T>,
+        effects: &mut Vec<StreamEffect<T>>,
+    ) {
+        if epoch != self.epoch {
+            return;
+        }
+        let Some(sent) = self.inflight.pop_front() else { return };
+        self.inflight_bytes -= sent.bytes;
+        match response.outcome {
+            AppendOutcome::Success { matched } => self.on_success(now, &response.from, &sent, matched, effects),
+            AppendOutcome::Conflict { prev, hint } => {
+                if Some(prev) == sent.prev {
+                    self.probe_before(prev.index, hint);
+                } else {
+                    self.give_up(now);
+                }
+            }
+            AppendOutcome::HigherVote(vote) => {
+                self.mode = Mode::Over;
+                effects.push(StreamEffect::Report(Report::HigherVote(vote)));
+            }
+            AppendOutcome::Refused(_) => self.give_up(now),
+        }
+    }
+
+    fn on_success(
+        &mut self,
+        now: Time,
+        from: &Identity<T::NodeId>,
+        sent: &Sent<T>,
+        matched: Option<LogIdOf<T>>,
+        effects: &mut Vec<StreamEffect<T>>,
+    ) {
+        if matched != sent.last {
+            // Only a peer that is out of step answers something else than it was sent.
+            return self.give_up(now);
+        }
+        self.mode = Mode::Pipeline;
+        self.retry = self.config.retry_min;
+        if let Some(matched) = matched {
+            self.matched = self.matched.max(matched.index);
+            effects.push(StreamEffect::Report(Report::Matched { from: *from, matched }));
+        }
+    }
+
+    /// The target has no entry like ours at `index`: look for agreement where it says, and at least one entry earlier.
+    fn probe_before(&mut self, index: LogIndex, hint: Option<LogIdOf<T>>) {
+        let next = hint.next_index().min(index).max(1);
+        self.restart(next);
+    }
+
+    fn on_failed(&mut self, now: Time, epoch: u64) {
+        if epoch == self.epoch {
+            self.give_up(now);
+        }
+    }
+
+    /// What was sent and not answered is lost, or not worth waiting for. Start again, a little later, from what is known.
+    fn give_up(&mut self, now: Time) {
+        let lost = self.inflight.front().map(|sent| sent.prev.next_index());
+        let next = if self.matched > 0 { self.matched.saturating_add(1) } else { lost.unwrap_or(self.next) };
+        self.restart(next);
+        // Jitter, so that the streams of a leader do not all try at once.
+        self.retry_at = Some(now + self.rng.span(self.retry.divided_by(2), self.retry));
+        self.retry = (self.retry * 2).min(self.config.retry_max);
+    }
+
+    fn restart(&mut self, next: LogIndex) {
+        if self.mode == Mode::Over {
+            return;
+        }
+        self.epoch += 1;
+        self.mode = Mode::Probe;
+        self.next = next;
+        self.prev = None;
+        self.reading = false;
+        self.inflight.clear();
+        self.inflight_bytes = 0;
+    }
+}
