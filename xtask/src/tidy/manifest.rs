@@ -14,7 +14,19 @@ pub fn check(tree: &Tree) -> Vec<Complaint> {
     {
         found.extend(package(path, text));
     }
+    let root = tree.text("clippy.toml").unwrap_or_default();
+    for (path, text) in tree.files("/clippy.toml") {
+        found.extend(bans(path, root, text));
+    }
     found
+}
+
+/// A `clippy.toml` of a crate replaces the one at the root, so it has to repeat what that says.
+fn bans(path: &str, root: &str, text: &str) -> Vec<Complaint> {
+    let says = |line: &&str| line.starts_with("allow-") || line.trim_start().starts_with('{');
+    let lost = root.lines().filter(says).filter(|line| !text.lines().any(|own| own == *line));
+    lost.map(|line| Complaint::about(path, format!("loses a line of the root's clippy.toml: {}", line.trim())))
+        .collect()
 }
 
 /// Every crate of others in the version table says why it is there, on its line or on the one above it.
@@ -80,6 +92,16 @@ mod tests {
         assert_eq!(table("# parses what others write\na = \"1\""), []);
         assert_eq!(table("a = \"1\"").len(), 1);
         assert_eq!(table("a = { version = \"1\", features = [\"x\"] } # needed").len(), 1);
+    }
+
+    #[test]
+    fn a_ban_that_a_crate_loses_is_found() {
+        let root = "# Bans.\nallow-x = true\nmethods = [\n    { path = \"a\" },\n]\n";
+        assert_eq!(
+            bans("x", root, "allow-x = true\nmethods = [\n    { path = \"a\" },\n    { path = \"b\" },\n]\n"),
+            []
+        );
+        assert_eq!(bans("x", root, "allow-x = true\n").len(), 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! runs all of them over the checkout, and so does `cargo xtask tidy`.
 
 pub mod architecture;
+pub mod doors;
 pub mod edges;
 pub mod links;
 pub mod manifest;
@@ -58,6 +59,7 @@ pub fn check(root: &Path) -> Result<Vec<Complaint>, String> {
     let tree = Tree::read(root)?;
     let mut found = Vec::new();
     found.extend(edges::check(&tree));
+    found.extend(doors::check(&tree));
     found.extend(manifest::check(&tree));
     found.extend(architecture::check(&tree));
     found.extend(tables::check(&tree));
