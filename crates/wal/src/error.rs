@@ -33,6 +33,9 @@ pub enum WalError {
     /// The media failed; nothing is written any more, by this handle, whatever the media does from now on.
     #[error("the log stopped, because it {0}; nothing was retried: check the disk and restart the node")]
     Poisoned(DiskError),
+    /// A write could not be taken, and its caller could not be told otherwise than by stopping the log.
+    #[error("the log stopped, because a write cannot be taken: {0}")]
+    Refused(SubmitError),
     /// The log was closed before this write was taken. It surely is not on the media.
     #[error("the log is closed")]
     Closed,

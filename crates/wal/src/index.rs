@@ -96,6 +96,15 @@ impl Index {
         Some(RawLogId { term: run.term, node: run.node, index })
     }
 
+    /// The first entry of every leader in `first..=last`.
+    pub(crate) fn leaders(&self, first: u64, last: u64) -> Vec<RawLogId> {
+        let begin = first.max(self.first());
+        let heads = self.runs.iter().map(|run| run.first.max(begin)).filter(|index| *index <= last);
+        let mut leaders: Vec<_> = heads.filter_map(|index| self.log_id(index)).collect();
+        leaders.dedup();
+        leaders
+    }
+
     pub(crate) fn slot(&self, index: u64) -> Option<&Slot> {
         self.slots.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }

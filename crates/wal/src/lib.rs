@@ -18,6 +18,7 @@ mod record;
 mod recovery;
 mod segments;
 mod thread;
+mod typed;
 mod verdict;
 mod writer;
 
@@ -30,6 +31,7 @@ pub use options::{FIRST_SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, Wal
 pub use real_disk::{RealDisk, RealFile, RealLock};
 pub use record::{APPEND_ENTRIES_MAX, Extent, Op, PAYLOAD_BYTES_MAX, RawEntry, RawLogId, VOTE_BYTES_MAX};
 pub use thread::WalThread;
+pub use typed::{FlushToken, WalLog, WalReader};
 pub use verdict::{
     Acknowledged, BatchVerdict, Body, HeaderSeen, Heads, Sectors, TrailerSeen, Verdict, batch_verdict, record_verdict,
 };

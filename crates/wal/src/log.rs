@@ -109,6 +109,19 @@ impl<F, T> Shared<F, T> {
     }
 }
 
+impl<F, T: Completion> Shared<F, T> {
+    /// Completes everything that is queued with this error.
+    pub(crate) fn fail_queued(&self, error: &WalError) {
+        let mut state = self.lock();
+        state.queued_bytes = 0;
+        let queue = std::mem::take(&mut state.queue);
+        drop(state);
+        for queued in queue {
+            queued.token.complete(Err(error.clone()));
+        }
+    }
+}
+
 /// A log. Clones are handles of the same log.
 pub struct Log<D: Disk, T: Completion> {
     pub(crate) shared: Arc<Shared<D::File, T>>,
@@ -153,6 +166,27 @@ impl<D: Disk, T: Completion> Log<D, T> {
             self.shared.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// As [`submit`](Self::submit), for callers that have no way to be refused: the order of writes is a promise, so a
+    /// write that cannot be taken stops the log, and its token and all others are completed with that error.
+    pub fn submit_or_stop(&self, op: Op, token: T) {
+        if let Err(Refused { token, error }) = self.submit(op, token) {
+            let error = WalError::Refused(error);
+            let mut state = self.shared.lock();
+            if !matches!(state.phase, Phase::Poisoned(_)) {
+                state.phase = Phase::Poisoned(error.clone());
+            }
+            drop(state);
+            self.shared.fail_queued(&error);
+            self.shared.wake.notify_all();
+            token.complete(Err(error));
+        }
+    }
+
+    /// The first entry of every leader from `first` up to `last`, in order.
+    pub fn leaders(&self, first: u64, last: u64) -> Vec<RawLogId> {
+        self.shared.lock().index.leaders(first, last)
     }
 
     /// Remembers how far the log is committed. It is written along with the next batch and forces none; a restart may

@@ -33,7 +33,7 @@ impl Default for WalOptions {
         Self {
             segment_bytes: 64 << 20,
             batch_bytes_max: 4 << 20,
-            queue_bytes_max: 64 << 20,
+            queue_bytes_max: 256 << 20,
             queue_ops_max: 64 << 10,
             recent_bytes_max: 64 << 20,
             prepare_step_bytes: 256 << 10,

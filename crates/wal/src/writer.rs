@@ -208,7 +208,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     /// The media failed. The log is poisoned, and all tokens have been completed with this error.
     pub fn write_batch(&mut self) -> Result<usize, WalError> {
         debug_assert_eq!(self.step, Step::Idle, "the batch before is complete");
-        self.refuse_when_poisoned()?;
+        self.require_running()?;
         let batch = self.take_queued();
         if batch.is_empty() {
             return Ok(0);
@@ -230,7 +230,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     /// again: after a failure the operating system may forget what it could not write and call the next sync a success.
     pub fn sync(&mut self) -> Result<(), WalError> {
         debug_assert_eq!(self.step, Step::Written, "a batch is written before it is synced");
-        self.refuse_when_poisoned()?;
+        self.require_running()?;
         let segment = Arc::clone(&self.active.segment);
         match segment.file.sync_data() {
             Ok(()) => {
@@ -276,7 +276,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     /// One small piece of work that no caller waits for: removing a segment that is purged, or preparing a part of the
     /// next one. Returns true when something was done. Failing is no harm: it is tried again, or done without.
     pub fn housekeep(&mut self) -> bool {
-        if self.step != Step::Idle || self.refuse_when_poisoned().is_err() {
+        if self.step != Step::Idle || self.require_running().is_err() {
             return false;
         }
         self.remove_purged() || self.prepare()
@@ -285,7 +285,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     /// Says on the media that everything so far is durable, so that later damage to the last batch cannot pass for a
     /// torn write. It is not synced, and the next batch overwrites it.
     pub fn mark(&mut self) {
-        if self.marked || self.step != Step::Idle || self.must_roll || self.refuse_when_poisoned().is_err() {
+        if self.marked || self.step != Step::Idle || self.must_roll || self.require_running().is_err() {
             return;
         }
         let Active { position, before, salt, segment, .. } = &self.active;
@@ -303,12 +303,12 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     /// The media failed.
     pub fn close(&mut self) -> Result<(), WalError> {
         self.shared.close();
-        self.refuse_when_poisoned()?;
+        self.require_running()?;
         self.mark();
-        self.refuse_when_poisoned()?;
+        self.require_running()?;
         let segment = Arc::clone(&self.active.segment);
         let synced = segment.file.sync_data().map_err(|error| DiskError::new("sync", &segment.path, &error));
-        self.fail_queued(&WalError::Closed);
+        self.shared.fail_queued(&WalError::Closed);
         synced.map_err(|error| self.poison(error))
     }
 
@@ -316,34 +316,31 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         &self.shared
     }
 
-    fn refuse_when_poisoned(&self) -> Result<(), WalError> {
-        match &self.shared.lock().phase {
-            Phase::Open | Phase::Closing => Ok(()),
-            Phase::Poisoned(error) => Err(error.clone()),
-        }
+    /// Fails once the log is poisoned, by this writer or by the handle; whatever is in hand then fails with it.
+    fn require_running(&mut self) -> Result<(), WalError> {
+        let error = match &self.shared.lock().phase {
+            Phase::Open | Phase::Closing => return Ok(()),
+            Phase::Poisoned(error) => error.clone(),
+        };
+        self.fail_all(&error);
+        Err(error)
     }
 
     /// The end of this log, for this handle: every token is completed with the error, now and later.
     fn poison(&mut self, error: DiskError) -> WalError {
         let error = WalError::Poisoned(error);
         self.shared.lock().phase = Phase::Poisoned(error.clone());
+        self.fail_all(&error);
+        error
+    }
+
+    fn fail_all(&mut self, error: &WalError) {
         self.step = Step::Idle;
         self.placed.clear();
         for token in self.in_hand.drain(..) {
             token.complete(Err(error.clone()));
         }
-        self.fail_queued(&error);
-        error
-    }
-
-    fn fail_queued(&mut self, error: &WalError) {
-        let mut state = self.shared.lock();
-        state.queued_bytes = 0;
-        let queue = std::mem::take(&mut state.queue);
-        drop(state);
-        for queued in queue {
-            queued.token.complete(Err(error.clone()));
-        }
+        self.shared.fail_queued(error);
     }
 
     fn take_queued(&mut self) -> Vec<Taken> {
