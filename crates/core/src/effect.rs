@@ -4,8 +4,8 @@
 use alloc::vec::Vec;
 
 use crate::{
-    AppendEntriesResponse, HeartbeatResponse, LogIdOf, LogIndex, MembershipError, Message, StreamId, Term, Ticket,
-    Types, VoteOf, VoteResponse, WriteId,
+    AppendEntriesResponse, HeartbeatResponse, LogIdOf, LogIndex, MembershipError, Message, StreamId, Ticket, Types,
+    VoteOf, VoteResponse, WriteId,
 };
 
 /// Something to do.
@@ -190,11 +190,6 @@ pub enum Note<T: Types> {
     TargetNeedsSnapshot {
         /// The target.
         target: T::NodeId,
-    },
-    /// A higher term than ours is about, at a server that is not ahead of us.
-    TermSeen {
-        /// The term.
-        term: Term,
     },
 }
 

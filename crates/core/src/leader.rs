@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::role::Next;
 use crate::rounds::Rounds;
-use crate::state::State;
+use crate::state::{State, TERM_MAX};
 use crate::{
     CommittedLeaderIdOf, Effect, Effects, HeartbeatRequest, HeartbeatResponse, Identity, Incarnation, LeaderId, LogId,
     LogIdOf, LogIdOption, LogIndex, Membership, MembershipOf, Message, Node, Note, RaftEntry, Refusal, Reply, Report,
@@ -148,6 +148,10 @@ impl<T: Types> Leading<T> {
 
     /// The deadline has come: a heartbeat is due, or nobody confirms that we lead, or our disk hangs.
     pub(crate) fn on_wake(&mut self, state: &mut State<T>, now: Time, effects: &mut Effects<T>) -> Next<T> {
+        if now >= self.heartbeat_at {
+            // Before asking who has confirmed us: alone in the cluster, the beat itself does.
+            self.beat(state, now, effects);
+        }
         if now.since(self.rounds.confirmed_at()) >= state.config.election_timeout_max {
             // Check-quorum: somebody else may lead by now, and our clients should find them (Thesis §6.2).
             return Next::StepDown(StepDown::NoQuorum);
@@ -156,13 +160,11 @@ impl<T: Types> Leading<T> {
             // With a hung disk we could commit by the others' disks for ever, one failure away from standing still.
             return Next::StepDown(StepDown::DiskStalled);
         }
-        if self.transfer.as_ref().is_some_and(|transfer| now >= transfer.ends_at)
-            && let Some(Transfer { ticket: Some(ticket), .. }) = self.transfer.take()
+        if let Some(transfer) = self.transfer.take_if(|transfer| now >= transfer.ends_at)
+            && let Some(ticket) = transfer.ticket
         {
+            // The target did not catch up in time. We lead on, and take proposals again (Thesis §3.10).
             effects.reply(ticket, Reply::Refused(Refusal::Busy));
-        }
-        if now >= self.heartbeat_at {
-            self.beat(state, now, effects);
         }
         self.settle_membership(state, now, effects);
         Next::Stay
@@ -268,7 +270,11 @@ impl<T: Types> Leading<T> {
     /// Somebody has promised itself to another. If that is above our vote, we are leader no more (Raft §5.1).
     fn on_higher_vote(&mut self, state: &mut State<T>, vote: Option<&VoteOf<T>>) -> Next<T> {
         state.see_vote(vote);
-        if vote.is_some_and(|theirs| *theirs > self.vote) { Next::StepDown(StepDown::HigherVote) } else { Next::Stay }
+        if vote.is_some_and(|theirs| *theirs > self.vote && theirs.term() < TERM_MAX) {
+            Next::StepDown(StepDown::HigherVote)
+        } else {
+            Next::Stay
+        }
     }
 
     // ---- commitment ----

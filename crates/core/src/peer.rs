@@ -29,12 +29,18 @@ impl<T: Types> Replica<T> {
             }
             None => true,
         };
-        let grants = granted && !pre_vote;
+        // A vote that was given before is given again, and changes nothing, not even when we would campaign ourselves.
+        let grants = granted && !pre_vote && state.vote != Some(request.vote);
         if grants {
             state.set_vote(now, request.vote, effects);
         }
         let response =
             VoteResponse { from: state.identity, kind: request.kind, asked: request.vote, granted, vote: state.vote };
+        if state.is_outbox_full() {
+            // Nothing is promised, so nothing needs to wait.
+            effects.reply(ticket, Reply::Vote(VoteResponse { granted: false, vote: None, ..response }));
+            return Next::Stay;
+        }
         // A vote is said only when it is durable, with the term in one write (BUGS 4, 6).
         state.promise(Promise::vote(ticket, response), 0, effects);
         if grants { Next::Follow(None) } else { Next::Stay }
@@ -67,6 +73,10 @@ impl<T: Types> Replica<T> {
             accepted,
             vote: state.vote,
         };
+        if state.is_outbox_full() {
+            let response = HeartbeatResponse { accepted: false, vote: None, ..response };
+            return effects.reply(ticket, Reply::Heartbeat(response));
+        }
         // It waits for our vote alone, never for entries: a slow disk delays no heartbeat.
         state.promise(Promise::heartbeat(ticket, response), 0, effects);
     }
@@ -83,7 +93,11 @@ impl<T: Types> Replica<T> {
             Ok(matched) => (AppendOutcome::Success { matched }, matched.index_or_zero()),
             Err(outcome) => (outcome, 0),
         };
+        let promises_nothing = matches!(outcome, AppendOutcome::Refused(_));
         let response = AppendEntriesResponse { from: self.state.identity, outcome };
+        if promises_nothing {
+            return effects.reply(ticket, Reply::Append(response));
+        }
         // "Stored" is said only when it is durable (BUGS 30).
         self.state.promise(Promise::append(ticket, response), durable_at, effects);
     }
@@ -179,6 +193,8 @@ impl<T: Types> Replica<T> {
         }
         match state.vote {
             Some(mine) if state.outranks(vote) => Some(AppendOutcome::HigherVote(mine)),
+            // To follow a new leader is a write; with too many under way, it has to wait.
+            mine if mine != Some(*vote) && state.is_overloaded() => Some(AppendOutcome::Refused(PeerRefusal::Busy)),
             Some(_) | None => None,
         }
     }
@@ -225,6 +241,7 @@ fn refuse_vote<T: Types>(
         return Some(None);
     }
     if request.kind != VoteKind::PreVote && state.is_overloaded() {
+        // To give a vote is a write; with too many under way, it has to wait.
         return Some(None);
     }
     None
@@ -271,11 +288,4 @@ fn check_entries<T: Types>(request: &AppendEntriesRequest<T>) -> Result<(), &'st
         before = Some(id);
     }
     Ok(())
-}
-
-impl<T: Types> Replica<T> {
-    /// Answers that need no promise, for requests that a server must not even look at.
-    pub(crate) fn refuse(effects: &mut Effects<T>, ticket: Ticket, refusal: crate::Refusal<T>) {
-        effects.reply(ticket, Reply::Refused(refusal));
-    }
 }

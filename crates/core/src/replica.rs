@@ -10,8 +10,8 @@ use crate::role::{Candidacy, Following, Next, Role};
 use crate::state::State;
 use crate::{
     CommittedLeaderIdOf, Effects, HeartbeatResponse, Identity, Input, LogId, LogIdOf, LogIdOption, LogIndex, LogShape,
-    MembershipOf, Note, RaftEntry, Refusal, ReplicaConfig, ServerState, StepDown, StoredMembership, StreamId, Ticket,
-    Time, Types, VoteKind, VoteOf, VoteResponse, WriteId,
+    MembershipOf, Note, RaftEntry, Refusal, ReplicaConfig, Reply, ServerState, StepDown, StoredMembership, StreamId,
+    Ticket, Time, Types, VoteKind, VoteOf, VoteResponse, WriteId,
 };
 
 /// One server of one group: its vote, the shape of its log, its commit index, what each other server is known to have,
@@ -296,13 +296,13 @@ impl<T: Types> Replica<T> {
     fn on_initialize(&mut self, now: Time, ticket: Ticket, membership: MembershipOf<T>, effects: &mut Effects<T>) {
         let state = &mut self.state;
         if state.last().is_some() || state.vote.is_some() {
-            return Self::refuse(effects, ticket, Refusal::AlreadyInitialized);
+            return effects.reply(ticket, Reply::Refused(Refusal::AlreadyInitialized));
         }
         if let Err(error) = membership.validate() {
-            return Self::refuse(effects, ticket, Refusal::Membership(error));
+            return effects.reply(ticket, Reply::Refused(Refusal::Membership(error)));
         }
         if membership.is_joint() || !membership.is_voter(&state.me()) {
-            return Self::refuse(effects, ticket, Refusal::NotInMembership);
+            return effects.reply(ticket, Reply::Refused(Refusal::NotInMembership));
         }
         // The same first entry on every server that is initialized with the same membership: log id (0, 1).
         let log_id = LogId::new(CommittedLeaderIdOf::<T>::default(), 1);
@@ -364,7 +364,7 @@ impl<T: Types> Replica<T> {
     }
 
     fn refuse_not_leader(&self, ticket: Ticket, effects: &mut Effects<T>) {
-        Self::refuse(effects, ticket, Refusal::NotLeader { leader: self.leader() });
+        effects.reply(ticket, Reply::Refused(Refusal::NotLeader { leader: self.leader() }));
     }
 
     // ---- roles ----

@@ -221,7 +221,12 @@ impl<T: Types> State<T> {
 
     /// Whether more waits for the disk than the bounds allow. What would need another write is then refused.
     pub(crate) fn is_overloaded(&self) -> bool {
-        self.writes.pending() >= self.config.writes_max || self.outbox.len() >= self.config.promises_max
+        self.writes.pending() >= self.config.writes_max || self.is_outbox_full()
+    }
+
+    /// Whether no more answers may wait. What promises nothing can still be said.
+    pub(crate) fn is_outbox_full(&self) -> bool {
+        self.outbox.len() >= self.config.promises_max
     }
 
     /// Whether the disk has not completed its oldest write for a whole election timeout.
