@@ -203,11 +203,11 @@ pub struct Session {
 ///
 /// The refusal to send.
 pub fn judge(own: &PeerIdentity, peer: &PeerHello) -> Result<(), Refusal> {
-    if let (Some(ours), Some(theirs)) = (own.cluster, peer.identity.cluster) {
-        if ours != theirs {
-            let text = format!("this is {own}, the peer is {}", peer.identity);
-            return Err(Refusal::new(RefusalReason::WrongCluster, text));
-        }
+    if let (Some(ours), Some(theirs)) = (own.cluster, peer.identity.cluster)
+        && ours != theirs
+    {
+        let text = format!("this is {own}, the peer is {}", peer.identity);
+        return Err(Refusal::new(RefusalReason::WrongCluster, text));
     }
     if peer.lane.is_for_peers() && peer.identity.node.is_none() {
         let text = format!("only nodes may use the lane {:?}", peer.lane);

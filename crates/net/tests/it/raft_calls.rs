@@ -150,7 +150,7 @@ async fn streamed_appends_are_answered_in_their_order() {
     let payload = Bytes::from_static(b"payload");
     // Many more than may be under way at once.
     let count = 1000;
-    (0..count).for_each(|i| requests.0.lock().unwrap().push_back(Some(append(1, i, &[payload.clone()]))));
+    (0..count).for_each(|i| requests.0.lock().unwrap().push_back(Some(append(1, i, std::slice::from_ref(&payload)))));
     let mut answers = network.stream_append(requests.clone(), OPTION);
     for i in 0..count {
         let answer = next(&mut answers).await.unwrap().unwrap();

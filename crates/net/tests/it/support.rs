@@ -149,7 +149,7 @@ impl LogLines {
 pub(crate) async fn eventually(mut done: impl FnMut() -> bool) {
     let wait = async {
         while !done() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.expect("it never happened");
