@@ -5,6 +5,8 @@
 //! * `raftwright-core` - a package; `raftwright_core::Vote` - what is declared in that crate;
 //! * `Vote`, `Vote::commit`, `MAX_SIZE`, `declare_raft_types!` - a type, its member, a constant, a macro of ours.
 //!
+//! * `sm::Worker` - a module of ours, and what it declares.
+//!
 //! Names of others are written with their path (`tokio::sync::Notify`) and are not checked, nor are words in lower case.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +60,8 @@ struct Names {
     packages: BTreeMap<String, String>,
     /// Types, traits, constants, macros, modules and functions, with the directories of the packages that declare them.
     declared: BTreeMap<String, BTreeSet<String>>,
+    /// Crates of others, by which a path of theirs begins.
+    foreign: BTreeSet<String>,
     /// Every word in the code of a package.
     used: BTreeMap<String, BTreeSet<String>>,
 }
@@ -68,6 +72,10 @@ const DECLARING: &[&str] = &["struct", "enum", "trait", "type", "const", "static
 impl Names {
     fn of(tree: &Tree) -> Self {
         let mut names = Self::default();
+        let manifest: toml::Table = tree.text("Cargo.toml").and_then(|text| text.parse().ok()).unwrap_or_default();
+        let table = manifest.get("workspace").and_then(|w| w.get("dependencies")).and_then(toml::Value::as_table);
+        let listed = table.into_iter().flat_map(toml::Table::keys).map(|name| name.replace('-', "_"));
+        names.foreign = ["std", "core", "alloc", "clippy"].into_iter().map(str::to_owned).chain(listed).collect();
         for (path, text) in tree.files("Cargo.toml") {
             let package = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
             if let (Some(package), Some(dir)) = (package, path.strip_suffix("Cargo.toml")) {
@@ -130,8 +138,10 @@ impl Names {
         if let Some(dir) = self.crate_dir(first) {
             return rest.iter().all(|part| self.in_package(dir, part));
         }
-        let checkable = name.ends_with('!') || first.starts_with(|c: char| c.is_uppercase());
-        if !checkable || (rest.is_empty() && first.len() == 1) {
+        let is_type = first.starts_with(|c: char| c.is_uppercase()) && !(rest.is_empty() && first.len() == 1);
+        let is_macro = rest.is_empty() && name.ends_with('!');
+        let is_module = !rest.is_empty() && !self.foreign.contains(first);
+        if !is_type && !is_macro && !is_module {
             return true;
         }
         let Some(dirs) = self.declared.get(first) else { return false };
@@ -160,6 +170,7 @@ mod tests {
     fn complaints(page: &str) -> Vec<String> {
         let tree = Tree::of(&[
             ("ARCHITECTURE.md", page),
+            ("Cargo.toml", "[workspace.dependencies]\ntokio = \"1\" # tasks and timers\n"),
             ("crates/core/Cargo.toml", "[package]\nname = \"raftwright-core\"\n"),
             (
                 "crates/core/src/vote.rs",
@@ -174,13 +185,13 @@ mod tests {
     #[test]
     fn what_exists_may_be_named() {
         let page = "`Vote` `Vote<L>` `Vote::Cast` `Vote::commit()` `TERM_MAX` `number!` `raftwright-core` `raftwright_core::Vote`
-            `raftwright_core::vote` `crates/core/src/vote.rs` `crates/core` `docs/` `wal.md` `crates/core/tests/paper.rs::a_rule`";
+            `raftwright_core::vote` `vote::Vote` `crates/core/src/vote.rs` `crates/core` `docs/` `wal.md` `crates/core/tests/paper.rs::a_rule`";
         assert_eq!(complaints(page), Vec::<String>::new());
     }
 
     #[test]
     fn names_of_others_and_plain_words_are_not_checked() {
-        let page = "`tokio::sync::Notify` `fdatasync` `cargo test --workspace` `/metrics` `T` `crates/*/src` `--id`\n```\n`Gone`\n```";
+        let page = "`tokio::sync::Notify` `tokio::select!` `fdatasync` `cargo test --workspace` `/metrics` `T` `crates/*/src` `--id`\n```\n`Gone`\n```";
         assert_eq!(complaints(page), Vec::<String>::new());
     }
 
@@ -192,6 +203,8 @@ mod tests {
             "Helper",
             "TERM_MIN",
             "gone!",
+            "vote::Gone",
+            "gone::Vote",
             "raftwright-gone",
             "raftwright_core::Gone",
             "crates/gone",
