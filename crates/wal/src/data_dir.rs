@@ -88,8 +88,14 @@ impl<D: Disk> DataDir<D> {
         }
         let dir = Self { disk, path: path.into(), random: options.random, meta: Mutex::new(meta), _lock: lock };
         dir.write_meta(&meta)?;
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && known.is_none()) {
-            dir.disk.sync_dir(parent).map_err(|error| DiskError::new("sync", parent, &error))?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            // Also for a directory that is known: the start that made it may have ended before its name was durable. A
+            // parent that this user may not read was not made by this user either, and then only the name of a new
+            // directory is at stake.
+            match dir.disk.sync_dir(parent) {
+                Err(error) if known.is_some() && error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced.map_err(|error| DiskError::new("sync", parent, &error))?,
+            }
         }
         Ok(dir)
     }

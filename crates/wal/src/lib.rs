@@ -17,6 +17,8 @@ mod real_disk;
 mod record;
 mod recovery;
 mod segments;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod thread;
 mod typed;
 mod verdict;

@@ -60,6 +60,8 @@ pub(crate) fn recover<D: Disk>(disk: &D, dir: &Path, meta: &Meta) -> Result<Opti
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
     let Some(first) = numbers.first().copied() else { return Ok(None) };
+    // A process that ended between naming a segment and syncing the name leaves one that the next power cut takes away.
+    disk.sync_dir(dir).map_err(|error| DiskError::new("sync", dir, &error))?;
     if let Some((expected, _)) = (first..).zip(&numbers).find(|(expected, number)| expected != *number) {
         let what = format!("the segment {} is missing", segment_name(expected)).into();
         return Err(OpenError::DataLoss { path: shown(dir), what });

@@ -1,0 +1,157 @@
+//! One file of the simulated disk: what the process sees, what the media holds, and what lies between.
+
+use crate::format::SECTOR;
+
+/// What becomes of writes that were not synced when the power goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// All of them are lost.
+    Everything,
+    /// None is lost.
+    Nothing,
+    /// The first ones arrived, in order, and one of them up to a sector boundary. Names likewise.
+    Prefix,
+    /// Any sectors of any of them arrived. Of the names, the first ones did: file systems keep them in a journal.
+    Sectors,
+}
+
+impl Loss {
+    /// All rules.
+    pub const ALL: [Self; 4] = [Self::Everything, Self::Nothing, Self::Prefix, Self::Sectors];
+}
+
+/// Seeded random numbers (SplitMix, after Steele, Lea and Flood).
+#[derive(Clone, Debug)]
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number in `0..=max`.
+    pub(super) fn up_to(&mut self, max: usize) -> usize {
+        (self.next() % (max as u64).saturating_add(1)) as usize
+    }
+}
+
+/// A change that was not synced.
+#[derive(Clone, Debug)]
+enum Pending {
+    Write { offset: usize, bytes: Vec<u8> },
+    Grow { len: usize },
+}
+
+/// The content of a file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inode {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    pending: Vec<Pending>,
+}
+
+impl Inode {
+    pub(super) fn live(&self) -> &[u8] {
+        &self.live
+    }
+
+    pub(super) fn durable(&self) -> &[u8] {
+        &self.durable
+    }
+
+    pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
+        put(&mut self.live, offset, bytes);
+        self.pending.push(Pending::Write { offset, bytes: bytes.to_vec() });
+    }
+
+    pub(super) fn grow(&mut self, len: usize) {
+        if self.live.len() < len {
+            self.live.resize(len, 0);
+            self.pending.push(Pending::Grow { len });
+        }
+    }
+
+    pub(super) fn sync(&mut self) {
+        for pending in std::mem::take(&mut self.pending) {
+            apply(&mut self.durable, pending);
+        }
+    }
+
+    /// A sync that failed: the pages count as clean from now on, the process still sees them, the media never will.
+    pub(super) fn fail_sync(&mut self) {
+        self.pending.clear();
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    pub(super) fn cut(&mut self, loss: Loss, random: &mut Random) {
+        let pending = std::mem::take(&mut self.pending);
+        match loss {
+            Loss::Everything => {}
+            Loss::Nothing => pending.into_iter().for_each(|pending| apply(&mut self.durable, pending)),
+            Loss::Prefix => {
+                let keep = random.up_to(pending.len());
+                for (at, pending) in pending.into_iter().enumerate() {
+                    match pending {
+                        pending if at < keep => apply(&mut self.durable, pending),
+                        Pending::Write { offset, bytes } if at == keep => {
+                            let sectors = random.up_to(bytes.len() / SECTOR);
+                            let begin_of_next = SECTOR - offset % SECTOR;
+                            let len = (begin_of_next + sectors * SECTOR).min(bytes.len());
+                            let len = if random.up_to(3) == 0 { 0 } else { len };
+                            put(&mut self.durable, offset, &bytes[..len]);
+                        }
+                        Pending::Write { .. } | Pending::Grow { .. } => {}
+                    }
+                }
+            }
+            Loss::Sectors => {
+                for pending in pending {
+                    match pending {
+                        Pending::Grow { len } => apply(&mut self.durable, Pending::Grow { len }),
+                        Pending::Write { offset, bytes } => put_some_sectors(&mut self.durable, offset, &bytes, random),
+                    }
+                }
+            }
+        }
+        self.live.clone_from(&self.durable);
+    }
+
+    /// Changes what is stored, on the media and in the process's view alike.
+    pub(super) fn tamper(&mut self, change: impl Fn(&mut Vec<u8>)) {
+        change(&mut self.live);
+        change(&mut self.durable);
+    }
+}
+
+fn apply(content: &mut Vec<u8>, pending: Pending) {
+    match pending {
+        Pending::Write { offset, bytes } => put(content, offset, &bytes),
+        Pending::Grow { len } => content.resize(content.len().max(len), 0),
+    }
+}
+
+fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    let end = offset + bytes.len();
+    if content.len() < end {
+        content.resize(end, 0);
+    }
+    content[offset..end].copy_from_slice(bytes);
+}
+
+fn put_some_sectors(content: &mut Vec<u8>, offset: usize, bytes: &[u8], random: &mut Random) {
+    let mut at = 0;
+    while at < bytes.len() {
+        let len = (SECTOR - (offset + at) % SECTOR).min(bytes.len() - at);
+        if random.up_to(1) == 0 {
+            put(content, offset + at, &bytes[at..at + len]);
+        }
+        at += len;
+    }
+}

@@ -1,0 +1,129 @@
+//! The power is cut at every step of a history, under every rule of loss, and during the recovery from that.
+
+use raftwright_wal::testing::{Loss, SimDisk};
+
+use crate::harness::{Model, Node, Step, entry, random_history};
+use raftwright_wal::Op;
+
+/// Runs the history until it ends or the machine goes down. Returns how many writes were acknowledged, and how many
+/// more the batch in hand may have made durable.
+fn run(disk: &SimDisk, steps: &[Step]) -> (usize, usize) {
+    let Ok(mut node) = Node::open(disk) else { return (0, 0) };
+    let mut submitted = 0;
+    for step in steps {
+        if let Step::Submit(_) = step {
+            submitted += 1;
+        }
+        // Between two flushes the model may take several batches; each is one of the boundaries that may remain.
+        if node.step(step).is_err() || disk.is_down() {
+            break;
+        }
+    }
+    (node.acknowledged(), submitted)
+}
+
+/// Opens the log and checks that it is one that may remain: nothing acknowledged is missing, nothing is there in part.
+fn check(disk: &SimDisk, states: &[Model], acknowledged: usize, submitted: usize, context: &str) -> (Model, Node) {
+    let node = Node::open(disk).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let model = Model::of(&node.log);
+    let allowed = &states[acknowledged..=submitted];
+    assert!(allowed.contains(&model), "{context}: {acknowledged}..={submitted} of {model:?}");
+    (model, node)
+}
+
+fn matrix(seed: u64, writes: usize) -> u64 {
+    let (steps, states) = random_history(seed, writes);
+    let whole = SimDisk::new(seed);
+    let (acknowledged, _) = run(&whole, &steps);
+    assert_eq!(acknowledged, writes, "without faults everything is acknowledged");
+    let mut images = 0;
+    for step in 0..whole.counts().steps() {
+        let disk = SimDisk::new(seed);
+        disk.crash_at(step);
+        let (acknowledged, submitted) = run(&disk, &steps);
+        assert!(disk.is_down(), "step {step} was reached");
+        for (loss, variants) in [(Loss::Everything, 1), (Loss::Nothing, 1), (Loss::Prefix, 3), (Loss::Sectors, 5)] {
+            for variant in 0..variants {
+                let context = format!("seed {seed}, step {step}, {loss:?} {variant}");
+                let image = disk.fork(step * 31 + variant);
+                image.power_cut(loss);
+                images += 1 + crash_in_recovery(&image, &states, acknowledged, submitted, &context, variant == 0);
+                let (model, mut node) = check(&image, &states, acknowledged, submitted, &context);
+                go_on(&mut node, &model, &context);
+                drop(node);
+                image.power_cut(Loss::Everything);
+                let again = Model::of(&Node::open(&image).unwrap_or_else(|error| panic!("{context}: {error}")).log);
+                let mut expected = model;
+                extra(&expected.clone()).iter().for_each(|op| expected.apply(op));
+                assert_eq!(again, expected, "{context}: the second recovery");
+            }
+        }
+    }
+    images
+}
+
+fn extra(model: &Model) -> Vec<Op> {
+    vec![Op::Vote(vec![77; 9].into()), Op::Append(vec![entry(99, model.next(), 50)])]
+}
+
+/// A recovered log takes writes again.
+fn go_on(node: &mut Node, model: &Model, context: &str) {
+    for op in extra(model) {
+        node.submit(op);
+        node.writer.run_batch().unwrap_or_else(|error| panic!("{context}: {error}"));
+    }
+}
+
+/// Cuts the power at every step of the recovery from an image. What remains must be what would have remained without.
+fn crash_in_recovery(
+    image: &SimDisk,
+    states: &[Model],
+    acknowledged: usize,
+    submitted: usize,
+    context: &str,
+    all_rules: bool,
+) -> u64 {
+    let mut images = 0;
+    for step in 0.. {
+        let first = image.fork(step);
+        first.crash_at(step);
+        let opened = Node::open(&first).is_ok();
+        if opened && !first.is_down() {
+            return images;
+        }
+        for loss in if all_rules { &Loss::ALL[..] } else { &[Loss::Sectors] } {
+            let second = first.fork(step * 7 + 1);
+            second.power_cut(*loss);
+            check(&second, states, acknowledged, submitted, &format!("{context}, recovery step {step}, {loss:?}"));
+            images += 1;
+        }
+    }
+    images
+}
+
+#[test]
+fn the_power_may_be_cut_anywhere() {
+    let images: u64 = (1..=6).map(|seed| matrix(seed, 30)).sum();
+    println!("crash images: {images}");
+    assert!(images > 10_000, "{images} images are too few to mean anything");
+}
+
+/// The end of the process alone loses nothing that was written, but what was not synced may still be lost later. What a
+/// start reports must be durable by then.
+#[test]
+fn what_a_start_reports_is_durable() {
+    let (steps, states) = random_history(11, 30);
+    let whole = SimDisk::new(11);
+    run(&whole, &steps);
+    for step in 0..whole.counts().steps() {
+        let disk = SimDisk::new(11);
+        disk.crash_at(step);
+        let (acknowledged, submitted) = run(&disk, &steps);
+        disk.kill();
+        let (first, node) = check(&disk, &states, acknowledged, submitted, &format!("step {step}, killed"));
+        drop(node);
+        disk.power_cut(Loss::Everything);
+        let (second, _) = check(&disk, &states, acknowledged, submitted, &format!("step {step}, then cut"));
+        assert_eq!(first, second, "step {step}: reported at one start, gone at the next");
+    }
+}

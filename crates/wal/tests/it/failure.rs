@@ -1,0 +1,145 @@
+//! The disk fails. The log stops, tells everybody, and trusts nothing afterwards.
+
+use std::path::Path;
+
+use raftwright_wal::testing::{Loss, SimDisk};
+use raftwright_wal::{Op, OpenError, WalError, WalOptions};
+
+use crate::harness::{Model, Node, OPTIONS, ROOT, entry};
+
+fn node(disk: &SimDisk) -> Node {
+    let mut node = Node::open(disk).unwrap();
+    node.done(Op::Vote(vec![1].into()));
+    node.done(Op::Append(vec![entry(1, 1, 30)]));
+    node
+}
+
+/// After the failure every token gets the error, those of the batch, those that waited and those that come later, and
+/// nothing touches the disk any more.
+fn is_poisoned(node: &mut Node) {
+    let acknowledged = node.acknowledged();
+    let told = node.told();
+    assert!(told[acknowledged..].iter().all(|(_, result)| matches!(result, Err(WalError::Poisoned(_)))));
+    let counts = node.disk.counts();
+    node.submit(Op::Vote(vec![3].into()));
+    assert!(node.writer.run_batch().is_err() && node.writer.close().is_err());
+    node.writer.mark();
+    assert!(!node.writer.housekeep());
+    assert_eq!(node.told().len(), told.len() + 1, "a later write is told at once");
+    assert_eq!(node.acknowledged(), acknowledged);
+    assert_eq!(node.disk.counts(), counts, "nothing is retried");
+}
+
+#[test]
+fn a_failed_sync_is_never_retried_and_never_trusted() {
+    let disk = SimDisk::new(1);
+    let mut node = node(&disk);
+    let before = Model::of(&node.log);
+    node.submit(Op::Append(vec![entry(1, 2, 700)]));
+    node.submit(Op::Vote(vec![2].into()));
+    disk.fail_sync(0);
+    node.writer.write_batch().unwrap();
+    node.submit(Op::Append(vec![entry(1, 3, 10)]));
+    assert!(node.writer.sync().is_err());
+    assert_eq!(node.writer.complete(), 0);
+    assert_eq!(node.told().len(), 5, "also who waited behind the batch is told");
+    is_poisoned(&mut node);
+    assert_eq!(node.log.read(1..2, 100).unwrap(), [entry(1, 1, 30)], "reading goes on");
+
+    // The process restarts; the operating system still shows what the media never got and counts its pages as clean.
+    disk.kill();
+    let seen = Model::of(&Node::open(&disk).unwrap().log);
+    disk.power_cut(Loss::Everything);
+    let left = Model::of(&Node::open(&disk).unwrap().log);
+    assert_eq!(seen, left, "what a start reports, the media holds");
+    assert!(left.entries.contains_key(&1) && before.vote.is_some());
+}
+
+#[test]
+fn a_failed_write_poisons() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let mut node = node(&disk);
+        let before = Model::of(&node.log);
+        node.submit(Op::Append(vec![entry(1, 2, 2000)]));
+        disk.fail_write(0);
+        let with = Model::of(&node.log);
+        assert!(node.writer.run_batch().is_err());
+        is_poisoned(&mut node);
+        for loss in Loss::ALL {
+            let image = disk.fork(seed);
+            image.power_cut(loss);
+            match Node::open(&image) {
+                Ok(node) => {
+                    let model = Model::of(&node.log);
+                    assert!(model == before || model == with, "all of it or nothing: {model:?}");
+                }
+                // A write that stopped inside of a sector is not among the assumptions about the media; refusing is safe.
+                Err(error) => assert!(matches!(error, OpenError::Damaged(_)), "{error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_poisons_and_stays_readable() {
+    let disk = SimDisk::new(5);
+    let mut node = node(&disk);
+    disk.set_capacity(Some(20_000));
+    let mut index = 2;
+    let error = loop {
+        node.submit(Op::Append(vec![entry(1, index, 400)]));
+        match node.writer.run_batch() {
+            Ok(_) => index += 1,
+            Err(error) => break error,
+        }
+        node.writer.housekeep();
+    };
+    let WalError::Poisoned(disk_error) = &error else { panic!("{error}") };
+    assert_eq!(disk_error.kind, std::io::ErrorKind::StorageFull);
+    is_poisoned(&mut node);
+    assert_eq!(node.log.read(1..index, usize::MAX).unwrap().len() as u64, index - 1);
+    disk.power_cut(Loss::Everything);
+    disk.set_capacity(None);
+    let log = Node::open(&disk).unwrap().log;
+    assert_eq!(log.extent().last.unwrap().index, index - 1, "all that was acknowledged, and no more");
+}
+
+/// Every call of an opening fails once: the opening says so, and the next one succeeds.
+#[test]
+fn an_opening_that_fails_can_be_repeated() {
+    let disk = SimDisk::new(9);
+    drop(node(&disk));
+    disk.power_cut(Loss::Nothing);
+    let before = Model::of(&Node::open(&disk.fork(0)).unwrap().log);
+    for which in 0..2 {
+        let image = disk.fork(1);
+        image.fail_sync(which);
+        assert!(Node::open(&image).is_err(), "sync {which}");
+        assert_eq!(Model::of(&Node::open(&image).unwrap().log), before);
+    }
+    let image = disk.fork(1);
+    image.make_unreadable(&Path::new(ROOT).join("wal/0000000001.seg"));
+    assert!(matches!(Node::open(&image), Err(OpenError::Disk(_))), "a file that cannot be read is not an empty one");
+}
+
+#[test]
+fn the_queue_is_bounded_and_votes_have_a_reserve() {
+    let disk = SimDisk::new(2);
+    let mut node = Node::open_with(&disk, WalOptions { queue_ops_max: 3, ..OPTIONS }).unwrap();
+    node.done(Op::Vote(vec![1].into()));
+    for index in 1..=3 {
+        node.submit(Op::Append(vec![entry(1, index, 1)]));
+    }
+    let refused = node.log.submit(Op::Append(vec![entry(1, 4, 1)]), silent()).unwrap_err();
+    assert!(refused.error.to_string().contains("full"), "{}", refused.error);
+    node.submit(Op::Vote(vec![2].into()));
+    node.writer.run_batch().unwrap();
+    node.submit(Op::Append(vec![entry(1, 4, 1)]));
+    node.writer.run_batch().unwrap();
+    assert_eq!(node.acknowledged(), 6);
+}
+
+fn silent() -> crate::harness::Ack {
+    crate::harness::Ack::silent()
+}
