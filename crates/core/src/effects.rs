@@ -43,6 +43,8 @@ impl<T: Types> Effects<T> {
     /// Hands out the effects, in the order in which they must be executed. Their storage is kept for the next steps.
     pub fn drain(&mut self) -> impl Iterator<Item = Effect<T>> + '_ {
         (self.open_append, self.tail, self.apply) = (None, None, None);
+        // The next effects may be another replica's.
+        self.last_write = WriteId(0);
         self.list.drain(..)
     }
 
