@@ -1,5 +1,6 @@
 //! The chores of this repository, as a library so that `cargo test --workspace` can run [`tidy`] too.
 
+pub mod limits;
 pub mod steps;
 pub mod tidy;
 

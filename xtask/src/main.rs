@@ -8,7 +8,8 @@ const USAGE: &str = "\
 usage: cargo xtask <chore>
 
   verify   check everything that can be checked without starting a server; writes nothing but build output
-  fix      its twin: format, apply what clippy can mend, copy the first program into the README
+  fix      its twin: format, apply what clippy can mend, redraw
+  redraw   rewrite what is drawn from code: the first program in the README, the table of bounds
   tidy     the house rules alone (they also run as a unit test)
   deps     how many crates the libraries bring along, against their budgets";
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     let done = match chore.as_deref() {
         Some("verify") => steps::verify(&root),
         Some("fix") => steps::fix(&root),
+        Some("redraw") => steps::redraw(&root),
         Some("tidy") => tidy::report(&root),
         Some("deps") => steps::deps(&root),
         Some("help" | "--help" | "-h") | None => {

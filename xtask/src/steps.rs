@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::tidy;
-use crate::tidy::snippet;
+use crate::limits;
+use crate::tidy::tree::Tree;
+use crate::tidy::{self, snippet};
 
 /// One command of `verify`. `.ci/run` contains the same lines; a tidy rule compares them.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +64,7 @@ pub fn verify(root: &Path) -> Result<(), String> {
     if failed.is_empty() { Ok(()) } else { Err(format!("verify failed: {}", failed.join(", "))) }
 }
 
-/// Formats, applies what clippy can mend by itself, and copies the first program into the README.
+/// Formats, applies what clippy can mend by itself, and rewrites what is drawn from code: the README's program, the bounds.
 ///
 /// # Errors
 /// The first command that failed.
@@ -76,15 +77,32 @@ pub fn fix(root: &Path) -> Result<(), String> {
         println!("== {line}");
         run(root, &Step { name: "fix", env: &[], line })?;
     }
-    let readme = root.join(snippet::README);
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
-    let (before, program) = (read(&readme)?, read(&root.join(snippet::PROGRAM))?);
-    let after = snippet::replaced(&before, &program)?;
-    if after != before {
-        std::fs::write(&readme, after).map_err(|e| format!("{}: {e}", readme.display()))?;
-        println!("== {} copied into {}", snippet::PROGRAM, snippet::README);
-    }
+    redraw(root)?;
     tidy::report(root)
+}
+
+/// Rewrites the parts of the documentation that are drawn from code: the README's program, the table of bounds.
+///
+/// # Errors
+/// What cannot be read or written.
+pub fn redraw(root: &Path) -> Result<(), String> {
+    let tree = Tree::read(root)?;
+    let text = |path: &str| tree.text(path).ok_or_else(|| format!("{path} is missing"));
+    rewrite(
+        root,
+        snippet::README,
+        text(snippet::README)?,
+        &snippet::replaced(text(snippet::README)?, text(snippet::PROGRAM)?)?,
+    )?;
+    rewrite(root, limits::PAGE, text(limits::PAGE)?, &limits::refreshed(text(limits::PAGE)?, &tree)?)
+}
+
+fn rewrite(root: &Path, path: &str, before: &str, after: &str) -> Result<(), String> {
+    if before == after {
+        return Ok(());
+    }
+    println!("== rewriting {path}");
+    std::fs::write(root.join(path), after).map_err(|e| format!("{path}: {e}"))
 }
 
 /// Counts the crates behind each library and compares them with its budget.
