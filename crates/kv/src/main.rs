@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary `raftwright`: see [`raftwright_kv::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    raftwright_kv::cli::main()
+}

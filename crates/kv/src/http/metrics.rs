@@ -15,7 +15,7 @@ use crate::node::Node;
 
 /// What the HTTP interface counts about itself.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Requests taken in.
     requests: AtomicU64,
     /// Answers with a status of 400 to 499.

@@ -1,0 +1,205 @@
+//! The servers together.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::api::{NodeState, Role};
+use crate::cli::{Failure, Table, status_table};
+use crate::client::Client;
+use crate::demo::process::{Process, Spec};
+use crate::demo::{PATIENCE, POLL};
+
+/// How long a server may take to say how it is.
+const STATE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often the start of a server is tried. Between its death and its new start the system may have lent its port to an
+/// outgoing connection for a moment.
+const START_ATTEMPTS: u32 = 10;
+
+/// How long between two of those.
+const START_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where each server takes HTTP, by its place. It changes when a server is started again.
+#[derive(Clone, Default)]
+pub(super) struct Endpoints(Arc<Mutex<Vec<String>>>);
+
+impl Endpoints {
+    pub(super) fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, at: usize, endpoint: &str) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = all.get_mut(at) {
+            endpoint.clone_into(entry);
+        }
+    }
+}
+
+pub(super) struct Cluster {
+    directory: TempDir,
+    specs: BTreeMap<u64, Spec>,
+    running: BTreeMap<u64, Process>,
+    endpoints: Endpoints,
+}
+
+impl Cluster {
+    /// A cluster that is yet to be started.
+    pub(super) fn new(nodes: u64) -> Result<Self, Failure> {
+        let directory = tempfile::Builder::new()
+            .prefix("raftwright-demo-")
+            .tempdir()
+            .map_err(|error| Failure::new(format!("cannot make a temporary directory: {error}: set TMPDIR to one")))?;
+        let name = directory.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let specs: BTreeMap<u64, Spec> = (1..=nodes)
+            .map(|id| {
+                let directory = directory.path().to_owned();
+                (id, Spec { id, directory, cluster_name: name.clone(), peer: "127.0.0.1:0".to_owned() })
+            })
+            .collect();
+        let endpoints = Endpoints(Arc::new(Mutex::new(vec![String::new(); specs.len()])));
+        Ok(Self { directory, specs, running: BTreeMap::new(), endpoints })
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// From now on the files stay.
+    pub(super) fn keep_files(&mut self) -> PathBuf {
+        self.directory.disable_cleanup(true);
+        self.directory.path().to_owned()
+    }
+
+    pub(super) fn endpoints(&self) -> Endpoints {
+        self.endpoints.clone()
+    }
+
+    pub(super) async fn start(&mut self, id: u64) -> Result<(), Failure> {
+        let Some(spec) = self.specs.get_mut(&id) else { return Ok(()) };
+        let mut attempt = 1;
+        let process = loop {
+            match Process::start(spec).await {
+                Ok(process) => break process,
+                Err(failure) if attempt == START_ATTEMPTS => return Err(failure),
+                Err(_) => attempt += 1,
+            }
+            tokio::time::sleep(START_PAUSE).await;
+        };
+        spec.peer.clone_from(&process.peer);
+        self.endpoints.set(usize::try_from(id - 1).unwrap_or(usize::MAX), &process.http);
+        self.running.insert(id, process);
+        Ok(())
+    }
+
+    pub(super) async fn start_all(&mut self) -> Result<(), Failure> {
+        let ids: Vec<u64> = self.specs.keys().copied().collect();
+        for id in ids {
+            self.start(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the blank servers a cluster.
+    pub(super) async fn initialize(&self) -> Result<(), Failure> {
+        let members: Vec<(u64, String)> = self.specs.values().map(|spec| (spec.id, spec.peer.clone())).collect();
+        Client::new(self.endpoints.all(), PATIENCE).init(&members).await?;
+        Ok(())
+    }
+
+    /// Waits until a running server leads, and says so in a term that no other running server has left behind.
+    pub(super) async fn leader(&self) -> Result<NodeState, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let states = self.states().await;
+            let newest = states.iter().map(|state| state.term).max().unwrap_or(0);
+            let leads = |state: &&NodeState| state.role == Role::Leader && state.term == newest;
+            if let Some(leader) = states.iter().find(leads) {
+                return Ok(leader.clone());
+            }
+            wait_or_give_up(deadline, "no server was elected").await?;
+        }
+    }
+
+    /// Waits until all servers run and have applied what the leader knows to be committed at the first look.
+    pub(super) async fn caught_up(&self) -> Result<(), Failure> {
+        let goal = self.leader().await?.committed;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let states = self.states().await;
+            if states.len() == self.specs.len() && states.iter().all(|state| state.applied >= goal) {
+                return Ok(());
+            }
+            wait_or_give_up(deadline, "a server did not catch up").await?;
+        }
+    }
+
+    async fn states(&self) -> Vec<NodeState> {
+        let mut states = Vec::new();
+        for process in self.running.values() {
+            if let Ok(state) = Client::new([process.http.clone()], STATE_TIMEOUT).state().await {
+                states.push(state);
+            }
+        }
+        states
+    }
+
+    /// The servers as they are now.
+    pub(super) async fn table(&self) -> Result<Table, Failure> {
+        Ok(status_table(&self.states().await))
+    }
+
+    /// SIGKILL to one.
+    pub(super) async fn kill(&mut self, id: u64) -> Result<(), Failure> {
+        match self.running.remove(&id) {
+            Some(process) => process.kill().await,
+            None => return Err(Failure::new(format!("server {id} does not run"))),
+        }
+        Ok(())
+    }
+
+    /// SIGKILL to all that still run.
+    pub(super) async fn kill_all(&mut self) {
+        while let Some((_, process)) = self.running.pop_first() {
+            process.kill().await;
+        }
+    }
+
+    /// SIGTERM to all, all at once; each must end in order.
+    pub(super) async fn stop_all(&mut self) -> Result<(), Failure> {
+        let mut stopping = tokio::task::JoinSet::new();
+        for (id, process) in std::mem::take(&mut self.running) {
+            stopping.spawn(async move { process.stop().await.map_err(|what| format!("server {id} {what}")) });
+        }
+        while let Some(stopped) = stopping.join_next().await {
+            stopped.map_err(|error| Failure::new(error.to_string()))?.map_err(Failure::new)?;
+        }
+        Ok(())
+    }
+
+    /// For whoever wants to play with it.
+    pub(super) fn lines_to_try(&self) -> String {
+        let all = self.endpoints.all();
+        let (first, last) = (all.first().cloned().unwrap_or_default(), all.last().cloned().unwrap_or_default());
+        let program = std::env::current_exe().unwrap_or_else(|_| "raftwright".into());
+        format!(
+            "Try:\n  curl -X PUT --data-binary hello http://{first}/kv/greeting\n  curl http://{last}/kv/greeting\n  \
+             curl 'http://{first}/kv?prefix=demo/&limit=3'\n  curl http://{first}/state\n  \
+             {} status --endpoints {}\n\n",
+            program.display(),
+            all.join(",")
+        )
+    }
+}
+
+async fn wait_or_give_up(deadline: Instant, what: &str) -> Result<(), Failure> {
+    if Instant::now() > deadline {
+        return Err(Failure::new(format!("{what} within {} seconds", PATIENCE.as_secs())));
+    }
+    tokio::time::sleep(POLL).await;
+    Ok(())
+}
