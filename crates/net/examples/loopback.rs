@@ -102,17 +102,21 @@ async fn bare_socket() -> Result<(), Box<dyn Error>> {
     const FRAME_LEN: usize = 100;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
+    // As a listener does it: one task accepts, each connection has a task of its own.
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let mut buffer = [0; 4096];
-        loop {
-            let read = stream.read(&mut buffer).await?;
-            if read == 0 {
-                return std::io::Result::Ok(());
+        let connection = tokio::spawn(async move {
+            stream.set_nodelay(true)?;
+            let mut buffer = [0; 4096];
+            loop {
+                let read = stream.read(&mut buffer).await?;
+                if read == 0 {
+                    return std::io::Result::Ok(());
+                }
+                stream.write_all(&buffer[..read]).await?;
             }
-            stream.write_all(&buffer[..read]).await?;
-        }
+        });
+        connection.await?
     });
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;

@@ -89,11 +89,11 @@ struct Driver {
     batch: Batch,
 }
 
-/// Whether requests were queued that have not been written.
+/// Whether the write of queued requests is put off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Batch {
     Empty,
-    /// Requests were queued in this wake-up: let the tasks that are ready to ask do so first, then write once.
+    /// Requests were queued beside others: let the tasks that are ready to ask do so first, then write once.
     Filling,
     /// They have had their turn.
     Ready,
@@ -169,7 +169,8 @@ impl Driver {
                 return Poll::Pending;
             }
             let Some(Asked { kind, body, answer, permit }) = self.next.take() else { continue };
-            if self.batch == Batch::Empty {
+            // A lone caller gains nothing from waiting for others.
+            if self.batch == Batch::Empty && !self.waiting.is_empty() {
                 self.batch = Batch::Filling;
             }
             match self.link.push(kind, body) {

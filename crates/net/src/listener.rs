@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -142,7 +142,8 @@ impl Listener {
                         .spawn(async move { place.shared().connection(&place, stream, peer, handler, stopped).await });
                 }
                 Some(Err(error)) => {
-                    tracing::debug!(%error, "cannot accept a connection");
+                    let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+                    self.shared.warnings.warn(&"not known", nobody, "cannot accept a connection", &error);
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -90,7 +90,10 @@ impl<F: Future, K: Copy> Slots<F, K> {
         let place = &mut self.slots[slot];
         place.future.set(Some(future));
         place.key = Some(key);
-        place.waker.wake_by_ref();
+        // Queued without waking the task: it is running now and polls next. A wake would make it run once more for nothing.
+        if !place.waker.queued.swap(true, Ordering::AcqRel) {
+            self.shared.lock().slots.push_back(slot);
+        }
     }
 
     /// The result of a future that is done. Pending when none is; the task is woken when that changes.
