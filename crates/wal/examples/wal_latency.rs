@@ -4,15 +4,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
 use bytes::Bytes;
 use raftwright_wal::{
-    Completion, DataDir, DataDirOptions, Log, Op, RawEntry, RawLogId, RealDisk, WalError, WalOptions, WalThread, open,
+    Completion, DataDir, DataDirOptions, Log, Op, Opened, RawEntry, RawLogId, RealDisk, WalError, WalOptions,
+    WalThread, open,
 };
 
-struct Told(Sender<Result<(), WalError>>);
+struct Told(SyncSender<Result<(), WalError>>);
 
 impl Completion for Told {
     fn complete(self, result: Result<(), WalError>) {
@@ -24,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let parent = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let path = parent.join(format!("wal-latency-{}", std::process::id()));
     let dir = DataDir::open(RealDisk, &path, DataDirOptions { node_id: 1, random: 7 })?;
-    let (log, writer, _) = open(Arc::new(dir), WalOptions::default())?;
+    let Opened { log, writer, .. } = open(Arc::new(dir), WalOptions::default())?;
     let thread = WalThread::spawn(writer)?;
     submit(&log, Op::Vote(Bytes::from_static(b"vote")))?;
     println!("{:>8} {:>6} {:>9} {:>9} {:>9} {:>12}", "payload", "batch", "p50 µs", "p99 µs", "max µs", "entries/s");
@@ -58,7 +59,7 @@ fn entry(index: u64, payload: usize) -> RawEntry {
 }
 
 fn submit(log: &Log<RealDisk, Told>, op: Op) -> Result<(), Box<dyn std::error::Error>> {
-    let (sender, receiver) = channel();
+    let (sender, receiver) = sync_channel(1);
     log.submit(op, Told(sender)).map_err(|refused| refused.error)?;
     Ok(receiver.recv()??)
 }

@@ -37,4 +37,4 @@ pub use typed::{FlushToken, WalLog, WalReader};
 pub use verdict::{
     Acknowledged, BatchVerdict, Body, HeaderSeen, Heads, Sectors, TrailerSeen, Verdict, batch_verdict, record_verdict,
 };
-pub use writer::{RecoveryReport, Writer, open};
+pub use writer::{Opened, RecoveryReport, Writer, open};

@@ -305,9 +305,9 @@ impl<F, T> State<F, T> {
     fn check_append(&self, entries: &[RawEntry]) -> Result<(), SubmitError> {
         let first = entries.first().ok_or(SubmitError::Empty)?;
         at_most("an append in entries", entries.len(), APPEND_ENTRIES_MAX)?;
-        let mut expected = if self.index.is_blank() { first.log_id.index } else { self.index.next() };
+        let begin = if self.index.is_blank() { first.log_id.index } else { self.index.next() };
         let mut bytes = 0usize;
-        for entry in entries {
+        for (expected, entry) in (begin..=u64::MAX).zip(entries) {
             let RawLogId { term, node: _, index } = entry.log_id;
             if index != expected || index == u64::MAX {
                 return Err(SubmitError::Gap { expected, got: index });
@@ -315,7 +315,6 @@ impl<F, T> State<F, T> {
             if term > 0 && self.vote.is_none() {
                 return Err(SubmitError::NoVote { term });
             }
-            expected += 1;
             bytes += entry.payload.len();
             at_most("a payload", entry.payload.len(), PAYLOAD_BYTES_MAX)?;
         }

@@ -21,7 +21,7 @@ use crate::log::{Completion, Log};
 use crate::options::WalOptions;
 use crate::record::{Op, RawEntry, RawLogId};
 use crate::thread::WalThread;
-use crate::writer::{RecoveryReport, Writer, open};
+use crate::writer::{Opened, RecoveryReport, Writer, open};
 
 /// Version of the encoding of a vote.
 const VOTE_VERSION: u16 = 1;
@@ -110,7 +110,7 @@ impl<C, D: Disk> WalLog<C, D> {
         options: WalOptions,
     ) -> Result<(Self, Writer<D, FlushToken>, RecoveryReport), OpenError> {
         let identity = dir.identity();
-        let (log, writer, report) = open(dir, options)?;
+        let Opened { log, writer, report } = open(dir, options)?;
         let reader = WalReader { log, types: PhantomData };
         Ok((Self { reader, identity, _thread: None }, writer, report))
     }

@@ -90,13 +90,21 @@ impl<D: Disk, T: Completion> fmt::Debug for Writer<D, T> {
     }
 }
 
+/// A log that was opened.
+#[derive(Debug)]
+pub struct Opened<D: Disk, T: Completion> {
+    /// Submits and reads.
+    pub log: Log<D, T>,
+    /// Writes. Whoever drives it decides when.
+    pub writer: Writer<D, T>,
+    /// What was found.
+    pub report: RecoveryReport,
+}
+
 /// Opens the log of a data directory, or makes it if the directory never had one.
 ///
 /// Everything in the log that is returned is durable. Nothing is driven yet: the caller owns the writer.
-pub fn open<D: Disk, T: Completion>(
-    dir: Arc<DataDir<D>>,
-    options: WalOptions,
-) -> Result<(Log<D, T>, Writer<D, T>, RecoveryReport), OpenError> {
+pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -> Result<Opened<D, T>, OpenError> {
     options.check()?;
     let (disk, wal, meta) = (dir.disk().clone(), dir.wal_path(), dir.meta());
     let recovered = match recover(&disk, &wal, &meta)? {
@@ -154,7 +162,7 @@ pub fn open<D: Disk, T: Completion>(
         marked: false,
         must_roll: before.is_none(),
     };
-    Ok((Log { shared }, writer, RecoveryReport { findings }))
+    Ok(Opened { log: Log { shared }, writer, report: RecoveryReport { findings } })
 }
 
 /// The first segment of a new log.

@@ -42,6 +42,9 @@ enum Name {
     File(u64),
 }
 
+/// A name and what it stands for now; `None` means that it is gone.
+type NameChange = (PathBuf, Option<Name>);
+
 /// Faults that wait for their call.
 #[derive(Clone, Copy, Debug, Default)]
 struct Faults {
@@ -59,7 +62,7 @@ struct Inner {
     live: BTreeMap<PathBuf, Name>,
     durable: BTreeMap<PathBuf, Name>,
     /// Names that changed since their directory was synced, in order; `None` means removed. A rename is one change.
-    pending: Vec<(PathBuf, Vec<(PathBuf, Option<Name>)>)>,
+    pending: Vec<(PathBuf, Vec<NameChange>)>,
     locks: BTreeSet<PathBuf>,
     /// Handles of an earlier life fail.
     life: u64,
@@ -111,7 +114,7 @@ impl Inner {
         Ok(())
     }
 
-    fn change_names(&mut self, dir: &Path, changes: Vec<(PathBuf, Option<Name>)>) {
+    fn change_names(&mut self, dir: &Path, changes: Vec<NameChange>) {
         for (path, name) in &changes {
             match name {
                 Some(name) => self.live.insert(path.clone(), *name),
@@ -121,7 +124,7 @@ impl Inner {
         self.pending.push((dir.into(), changes));
     }
 
-    fn apply_names(names: &mut BTreeMap<PathBuf, Name>, changes: Vec<(PathBuf, Option<Name>)>) {
+    fn apply_names(names: &mut BTreeMap<PathBuf, Name>, changes: Vec<NameChange>) {
         for (path, name) in changes {
             match name {
                 Some(name) => names.insert(path, name),

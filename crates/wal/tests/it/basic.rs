@@ -2,15 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use bytes::Bytes;
 use raftwright_wal::{
-    Completion, DataDir, DataDirError, DataDirOptions, Log, Op, OpenError, RawEntry, RawLogId, RealDisk, SubmitError,
-    WalError, WalOptions, WalThread, open,
+    Completion, DataDir, DataDirError, DataDirOptions, Log, Op, OpenError, Opened, RawEntry, RawLogId, RealDisk,
+    SubmitError, WalError, WalOptions, WalThread, open,
 };
 
-struct Told(std::sync::mpsc::Sender<Result<(), WalError>>);
+#[derive(Debug)]
+struct Told(std::sync::mpsc::SyncSender<Result<(), WalError>>);
 
 impl Completion for Told {
     fn complete(self, result: Result<(), WalError>) {
@@ -29,14 +30,14 @@ fn start(path: &Path) -> Node {
 
 fn start_with(path: &Path, options: WalOptions) -> Node {
     let dir = DataDir::open(RealDisk, path, DataDirOptions { node_id: 1, random: 42 }).unwrap();
-    let (log, writer, report) = open(Arc::new(dir), options).unwrap();
+    let Opened { log, writer, report } = open(Arc::new(dir), options).unwrap();
     assert_eq!(report.findings, [], "a clean stop leaves nothing to find");
     Node { log, thread: WalThread::spawn(writer).unwrap() }
 }
 
 impl Node {
     fn submit(&self, op: Op) -> Receiver<Result<(), WalError>> {
-        let (sender, receiver) = channel();
+        let (sender, receiver) = sync_channel(1);
         self.log.submit(op, Told(sender)).map_err(|refused| refused.error).unwrap();
         receiver
     }
@@ -84,8 +85,8 @@ fn a_log_comes_back_as_it_was() {
 fn entries_are_readable_as_soon_as_they_are_submitted() {
     let dir = tempfile::tempdir().unwrap();
     let data = DataDir::open(RealDisk, dir.path(), DataDirOptions { node_id: 1, random: 1 }).unwrap();
-    let (log, mut writer, _) = open(Arc::new(data), WalOptions::default()).unwrap();
-    let (sender, receiver) = channel();
+    let Opened { log, mut writer, .. } = open(Arc::new(data), WalOptions::default()).unwrap();
+    let (sender, receiver) = sync_channel(1);
     log.submit(Op::Append(vec![entry(0, 0, "x")]), Told(sender)).map_err(|refused| refused.error).unwrap();
     assert_eq!(log.read(0..9, 1000).unwrap(), [entry(0, 0, "x")]);
     writer.write_batch().unwrap();
@@ -130,7 +131,7 @@ fn what_cannot_be_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path());
     let refused = |op| {
-        let (sender, _receiver) = channel();
+        let (sender, _receiver) = sync_channel(1);
         node.log.submit(op, Told(sender)).unwrap_err().error
     };
     assert_eq!(refused(Op::Append(vec![entry(3, 1, "")])), SubmitError::NoVote { term: 3 });

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use raftwright_wal::testing::SimDisk;
 use raftwright_wal::{
-    Completion, DataDir, DataDirOptions, Log, Op, OpenError, RawEntry, RawLogId, RecoveryReport, SEGMENT_BYTES_MIN,
-    WalError, WalOptions, Writer, open,
+    Completion, DataDir, DataDirOptions, Log, Op, OpenError, Opened, RawEntry, RawLogId, RecoveryReport,
+    SEGMENT_BYTES_MIN, WalError, WalOptions, Writer, open,
 };
 
 pub(crate) const ROOT: &str = "/node";
@@ -115,7 +115,7 @@ impl Node {
 
     pub(crate) fn open_with(disk: &SimDisk, options: WalOptions) -> Result<Self, OpenError> {
         let dir = DataDir::open(disk.clone(), Path::new(ROOT), DataDirOptions { node_id: 1, random: 99 })?;
-        let (log, writer, report) = open(Arc::new(dir), options)?;
+        let Opened { log, writer, report } = open(Arc::new(dir), options)?;
         Ok(Self { disk: disk.clone(), log, writer, report, told: Arc::default(), submitted: 0 })
     }
 

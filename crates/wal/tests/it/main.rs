@@ -1,8 +1,11 @@
 //! The log as its users and its enemies see it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod basic;
 mod crash;
 mod damage;
 mod failure;
 mod harness;
 mod history;
+mod typed;
