@@ -248,13 +248,15 @@ pub struct FrameDecoder {
     /// The header of the frame whose body is still arriving; its bytes have left `buf`.
     header: Option<Header>,
     body_len_max: u32,
+    /// The buffer has held a long body. It must not be kept for the short frames that follow.
+    oversized: bool,
     failed: Option<FrameError>,
 }
 
 impl FrameDecoder {
     /// A decoder at the start of a stream that accepts bodies of up to `body_len_max` bytes.
     pub fn new(body_len_max: u32) -> Self {
-        FrameDecoder { buf: BytesMut::new(), header: None, body_len_max, failed: None }
+        FrameDecoder { buf: BytesMut::new(), header: None, body_len_max, oversized: false, failed: None }
     }
 
     /// Changes the limit for the frames whose header has not yet been read. The handshake has a lower one than what follows.
@@ -267,12 +269,20 @@ impl FrameDecoder {
         self.buf.extend_from_slice(bytes);
     }
 
-    /// The buffer to read the socket into, with free space made for the next read.
+    /// The buffer to read the socket into, with free space made for the next read. To be called when there is no next
+    /// frame.
     pub(crate) fn read_buffer(&mut self) -> &mut BytesMut {
         let want = match self.header {
             Some(header) => header.body_len.saturating_sub(self.buf.len()).clamp(READ_CHUNK, READ_CHUNK_MAX),
             None => READ_CHUNK,
         };
+        if self.oversized && self.header.is_none() {
+            // Between frames there is at most a part of a header to carry over.
+            let mut fresh = BytesMut::with_capacity(READ_CHUNK.max(self.buf.len()));
+            fresh.extend_from_slice(&self.buf);
+            self.buf = fresh;
+            self.oversized = false;
+        }
         // A buffer whose frames are still in use cannot be reclaimed; reserving in full chunks keeps such moves rare.
         if self.buf.capacity() - self.buf.len() < want / 4 {
             self.buf.reserve(want);
@@ -319,6 +329,7 @@ impl FrameDecoder {
             return Ok(None);
         }
         self.header = None;
+        self.oversized |= header.body_len > READ_CHUNK_MAX;
         let body = self.buf.split_to(header.body_len).freeze();
         if crc32c::crc32c(&body) != header.body_crc {
             return Err(FrameError::BodyChecksum);

@@ -14,6 +14,9 @@ use crate::frame::{Frame, FrameDecoder, FrameError, FrameHead, encode_frame};
 /// Parts handed to one vectored write.
 const WRITE_PARTS_MAX: usize = 64;
 
+/// Largest buffer for short frames that is kept after all of it has left, in bytes.
+const TAIL_KEPT_MAX: usize = 256 * 1024;
+
 /// Bytes encoded and not yet taken by the socket. Short frames queued between two writes leave in one.
 #[derive(Debug, Default)]
 struct WriteQueue {
@@ -58,6 +61,9 @@ impl WriteQueue {
             self.parts.pop_front();
         }
         self.tail.advance(written);
+        if self.tail.is_empty() && self.tail.capacity() > TAIL_KEPT_MAX {
+            self.tail = BytesMut::new();
+        }
     }
 }
 

@@ -327,6 +327,43 @@ async fn long_bodies_arrive_whole_in_both_directions() {
 }
 
 #[tokio::test]
+async fn much_in_both_directions_at_once_does_not_block() {
+    let (address, server) = serve(open_gate(node(2)), Limits::default(), Echo::new()).await;
+    let channel = Channel::spawn(dialer(client()), target(&address, 2), Lane::Client);
+    // Several times what the kernel and the queue of unsent bytes hold together.
+    let long = Bytes::from(vec![9; 1 << 20]);
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (channel, long) = (channel.clone(), long.clone());
+        callers.spawn(async move { channel.call(Kind::Client, long.clone().into(), PATIENCE).await.unwrap() == long });
+    }
+    while let Some(same) = callers.join_next().await {
+        assert!(same.unwrap());
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn requests_beyond_the_bytes_allowed_stay_in_the_socket() {
+    let limits = Limits { in_flight_bytes_max: 10, ..Limits::default() };
+    let echo = Echo::new();
+    let (address, server) = serve(open_gate(node(2)), limits, Arc::clone(&echo)).await;
+    let mut peer = RawPeer::open(&address, Lane::Control).await;
+    for id in 1..=3 {
+        peer.send(Kind::Vote, Role::Request, id, body("wait: seventeen b")).await;
+    }
+    for id in 1..=3 {
+        eventually(|| !echo.seen.lock().unwrap().is_empty()).await;
+        the_reactor_has_looked().await;
+        assert_eq!(echo.seen.lock().unwrap().len(), id, "one is always taken, however long");
+        echo.permits.add_permits(1);
+        assert_eq!(peer.next().await.unwrap().id, RequestId(id as u64));
+        eventually(|| echo.seen.lock().unwrap().len() == 3.min(id + 1)).await;
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn shutdown_leaves_no_task_and_lets_running_requests_finish() {
     let metrics = tokio::runtime::Handle::current().metrics();
     let before = metrics.num_alive_tasks();

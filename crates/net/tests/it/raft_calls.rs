@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use raftwright_net::{Channel, Fault, Kind, Lane, Limits, RaftHandler, RaftService, Session, TcpNetworkFactory};
+use raftwright_net::{
+    Body, Channel, Fault, Handler, Kind, Lane, Limits, RaftHandler, RaftService, Session, TcpNetworkFactory,
+};
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, BasicNode, CommittedLeaderId, CommittedLeaderIdOf,
     Entry, EntryPayload, HeartbeatRequest, HeartbeatResponse, Identity, Incarnation, LogId, LogIdOf, RPCError,
@@ -191,6 +193,46 @@ async fn a_stream_ends_with_the_connection_and_the_next_one_connects_again() {
     assert!(next(&mut answers).await.unwrap().is_ok());
     assert!(next(&mut answers).await.is_none());
     drop(answers);
+    server.shutdown().await;
+}
+
+/// Begins every request and finishes none until it is let go.
+struct Stuck {
+    let_go: tokio::sync::Semaphore,
+    inner: Arc<RaftHandler<Config, Follower>>,
+}
+
+impl Handler for Stuck {
+    async fn handle(self: Arc<Self>, session: Arc<Session>, kind: Kind, body: Bytes) -> Result<Body, Fault> {
+        let _permit = self.let_go.acquire().await.unwrap();
+        Arc::clone(&self.inner).handle(session, kind, body).await
+    }
+}
+
+#[tokio::test]
+async fn a_stream_gives_up_a_peer_that_does_not_answer_in_time_and_late_answers_are_passed_over() {
+    let inner = RaftHandler::new(Follower::default());
+    let stuck = Arc::new(Stuck { let_go: tokio::sync::Semaphore::new(0), inner: Arc::clone(&inner) });
+    let (address, server) = serve(open_gate(node(2)), Limits::default(), Arc::clone(&stuck)).await;
+    let mut network = TcpNetworkFactory::<Config>::new(dialer(node(1))).new_client(2, &BasicNode::new(address)).await;
+    let requests = Requests::default();
+    requests.0.lock().unwrap().extend([Some(append(1, 0, &[])), Some(append(1, 1, &[]))]);
+    let mut answers = network.stream_append(requests, RPCOption { timeout: Span::from_millis(50) });
+    assert_eq!(next(&mut answers).await, Some(Err(RPCError::Timeout)));
+    assert_eq!(next(&mut answers).await, None);
+    drop(answers);
+    stuck.let_go.add_permits(100);
+    // The answers to the first two come before these and must not be taken for them.
+    let requests = Requests::default();
+    requests.0.lock().unwrap().extend([Some(append(1, 7, &[])), Some(append(1, 8, &[])), None]);
+    let mut answers = network.stream_append(requests, OPTION);
+    for index in [7, 8] {
+        let answer = next(&mut answers).await.unwrap().unwrap();
+        assert_eq!(answer.outcome, AppendOutcome::<Config>::Success { matched: Some(log_id(3, index)) });
+    }
+    assert_eq!(next(&mut answers).await, None);
+    drop(answers);
+    assert_eq!(server.counters().accepted(), 1, "all on one connection");
     server.shutdown().await;
 }
 
