@@ -1,0 +1,136 @@
+use super::*;
+use raftwright_net::{Features, Lane, ProtocolVersion};
+use raftwright_traits::Incarnation;
+use raftwright_wal::DataDirOptions;
+
+const CLUSTER: ClusterId = ClusterId(77);
+
+/// The gate of node 1 on a fresh data directory.
+fn gate() -> (NodeGate, tempfile::TempDir) {
+    let temp = tempfile::tempdir().unwrap();
+    let options = DataDirOptions { node_id: 1, random: 11 };
+    let dir = DataDir::open(RealDisk, &temp.path().join("d"), options).unwrap();
+    (NodeGate::new(Arc::new(dir)), temp)
+}
+
+fn hello(node: Option<u64>, incarnation: u64, boot_epoch: u64, lane: Lane) -> PeerHello {
+    PeerHello {
+        identity: PeerIdentity {
+            cluster: Some(CLUSTER.into()),
+            node,
+            incarnation: node.map(|_| incarnation),
+            boot_epoch,
+        },
+        lane,
+        opened_by: OpenedBy::Peer,
+        version: ProtocolVersion(1),
+        features: Features(0),
+    }
+}
+
+fn peer(node: u64, incarnation: u64, boot_epoch: u64) -> PeerHello {
+    hello(Some(node), incarnation, boot_epoch, Lane::Control)
+}
+
+fn membership(nodes: &[(u64, Option<u64>)]) -> Membership<u64, BasicNode> {
+    let node =
+        |incarnation: Option<u64>| BasicNode { incarnation: incarnation.map(Incarnation), ..BasicNode::new("a:1") };
+    let ids = nodes.iter().map(|(id, _)| *id).collect();
+    Membership::new(vec![ids], nodes.iter().map(|(id, inc)| (*id, node(*inc))).collect()).unwrap()
+}
+
+fn reason(result: Result<(), Refusal>) -> RefusalReason {
+    result.unwrap_err().reason
+}
+
+#[test]
+fn the_incarnation_that_the_membership_names_is_the_only_one() {
+    let (gate, _temp) = gate();
+    gate.on_membership(&membership(&[(1, None), (2, Some(22))]));
+    gate.admit(&peer(2, 22, 1)).unwrap();
+    let refusal = gate.admit(&peer(2, 23, 1)).unwrap_err();
+    assert_eq!(refusal.reason, RefusalReason::StaleIncarnation);
+    assert!(refusal.text.contains("its disk was emptied"), "{}", refusal.text);
+    let mut nameless = peer(2, 22, 1);
+    nameless.identity.incarnation = None;
+    assert_eq!(reason(gate.admit(&nameless)), RefusalReason::StaleIncarnation);
+}
+
+#[test]
+fn before_the_membership_names_one_the_first_seen_counts() {
+    let (gate, _temp) = gate();
+    gate.on_membership(&membership(&[(1, None), (2, None)]));
+    gate.admit(&peer(2, 22, 3)).unwrap();
+    assert_eq!(reason(gate.admit(&peer(2, 23, 4))), RefusalReason::StaleIncarnation);
+    gate.admit(&peer(2, 22, 4)).unwrap();
+    assert_eq!(reason(gate.admit(&peer(2, 22, 3))), RefusalReason::StaleIncarnation, "an old copy of the directory");
+}
+
+#[test]
+fn a_node_that_was_removed_and_added_again_may_come_with_a_new_directory() {
+    let (gate, _temp) = gate();
+    gate.on_membership(&membership(&[(1, None), (2, None)]));
+    gate.admit(&peer(2, 22, 1)).unwrap();
+    gate.on_membership(&membership(&[(1, None)]));
+    gate.on_membership(&membership(&[(1, None), (2, None)]));
+    gate.admit(&peer(2, 23, 1)).unwrap();
+    gate.on_membership(&membership(&[(1, None), (2, Some(23))]));
+    gate.on_membership(&membership(&[(1, None), (2, None)]));
+    gate.admit(&peer(2, 24, 1)).unwrap();
+}
+
+#[test]
+fn a_node_of_a_newer_membership_is_let_in() {
+    let (gate, _temp) = gate();
+    gate.on_membership(&membership(&[(1, None)]));
+    gate.admit(&peer(9, 99, 1)).unwrap();
+}
+
+#[test]
+fn nobody_else_is_this_node() {
+    let (gate, _temp) = gate();
+    assert_eq!(reason(gate.admit(&peer(1, 12, 1))), RefusalReason::NotAPeer);
+}
+
+#[test]
+fn a_blank_node_joins_the_first_cluster_that_comes_and_stays_there() {
+    let (gate, temp) = gate();
+    gate.admit(&hello(None, 0, 0, Lane::Client)).unwrap();
+    assert_eq!(gate.cluster_id(), None, "a client decides nothing");
+    let mut dialed = peer(2, 22, 1);
+    dialed.opened_by = OpenedBy::Us;
+    gate.admit(&dialed).unwrap();
+    assert_eq!(gate.cluster_id(), None);
+    gate.admit(&peer(2, 22, 1)).unwrap();
+    assert_eq!(gate.cluster_id(), Some(CLUSTER));
+    drop(gate);
+    let options = DataDirOptions { node_id: 1, random: 12 };
+    let dir = DataDir::open(RealDisk, &temp.path().join("d"), options).unwrap();
+    assert_eq!(dir.identity().cluster_id, Some(CLUSTER.0), "it is durable");
+}
+
+#[test]
+fn a_client_keeps_to_the_cluster_that_it_met_first() {
+    let gate = ClientGate::new(None);
+    gate.admit(&hello(Some(2), 22, 1, Lane::Client)).unwrap();
+    assert_eq!(gate.identity().cluster, Some(CLUSTER.into()));
+    let mut foreign = hello(Some(2), 22, 1, Lane::Client);
+    foreign.identity.cluster = Some(ClusterId(78).into());
+    assert_eq!(reason(gate.admit(&foreign)), RefusalReason::WrongCluster);
+}
+
+#[test]
+fn a_cluster_is_founded_once() {
+    let (gate, _temp) = gate();
+    assert!(gate.found_cluster(ClusterId(5)).unwrap());
+    assert!(gate.found_cluster(ClusterId(6)).unwrap(), "the same attempt, made again");
+    assert_eq!(gate.cluster_id(), Some(ClusterId(5)));
+}
+
+#[test]
+fn a_node_that_has_joined_a_cluster_founds_none() {
+    let (gate, _temp) = gate();
+    gate.admit(&peer(2, 22, 1)).unwrap();
+    assert!(!gate.found_cluster(ClusterId(5)).unwrap());
+    assert_eq!(gate.cluster_id(), Some(CLUSTER));
+}

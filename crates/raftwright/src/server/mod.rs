@@ -1,0 +1,257 @@
+//! The server: a node on disk and network, with an application's state machine.
+
+mod builder;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raftwright_net::{Counters, ServerHandle};
+use raftwright_node::{Raft, RaftServerMetrics};
+use raftwright_traits::{AsyncRuntime, BasicNode, InitializeError, RaftError, Span, TokioRuntime};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use self::builder::ServerBuilder;
+use crate::client::{Client, answer_of};
+use crate::cluster_id::ClusterId;
+use crate::easy_config::EasyConfig;
+use crate::envelope::{Applied, Envelope};
+use crate::gate::NodeGate;
+use crate::protocol::{Members, NodeStatus, RequestError};
+use crate::service::Service;
+use crate::state_machine::StateMachine;
+
+/// How long [`Server::write`] waits for a command to be applied.
+pub const SERVER_WRITE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A running server: one member of a cluster, with its data directory, its listener and its copy of the state.
+///
+/// Its own [`write`](Server::write) and [`read`](Server::read) work on the leader alone; [`client`](Server::client) gives a
+/// client that works on any server. [`raft`](Server::raft) is the full layer's handle.
+///
+/// End it with [`shutdown`](Server::shutdown), which waits until nothing of it runs any more. Dropping it ends it too,
+/// without waiting.
+pub struct Server<SM: StateMachine> {
+    service: Arc<Service<SM>>,
+    gate: Arc<NodeGate>,
+    /// `None` once shut down.
+    running: Option<Running>,
+    addr: SocketAddr,
+    advertise: String,
+}
+
+struct Running {
+    listener: ServerHandle,
+    watcher: JoinHandle<()>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl<SM: StateMachine> std::fmt::Debug for Server<SM> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("id", &self.id()).field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+/// Why a blank server was not made the first of a cluster. *Surely not applied.*
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InitError {
+    /// It has a log, or it was made a member of a cluster.
+    #[error("server {id} belongs to a cluster already; it is never initialized again")]
+    BelongsToCluster {
+        /// The server.
+        id: u64,
+    },
+    /// The members do not contain the server.
+    #[error("the first members must name server {id}, which is asked")]
+    NotAmongMembers {
+        /// The server.
+        id: u64,
+    },
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl<SM: StateMachine> Server<SM> {
+    /// The settings of a server that is about to start.
+    pub fn builder() -> ServerBuilder<SM> {
+        ServerBuilder::new()
+    }
+
+    fn new(
+        service: Arc<Service<SM>>,
+        gate: Arc<NodeGate>,
+        listener: ServerHandle,
+        watcher: JoinHandle<()>,
+        addr: SocketAddr,
+        advertise: String,
+    ) -> Self {
+        let running = Some(Running { listener, watcher, runtime: tokio::runtime::Handle::current() });
+        Self { service, gate, running, addr, advertise }
+    }
+
+    /// The server's id.
+    pub fn id(&self) -> u64 {
+        self.service.id()
+    }
+
+    /// Where it listens.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Where others are told to reach it: `host:port`.
+    pub fn advertised_addr(&self) -> &str {
+        &self.advertise
+    }
+
+    /// The cluster that it belongs to, once it belongs to one.
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.gate.cluster_id()
+    }
+
+    /// The incarnation of its data directory, minted when that was made.
+    pub fn incarnation(&self) -> u64 {
+        self.service.incarnation()
+    }
+
+    /// The full layer's handle of this node.
+    pub fn raft(&self) -> &Raft<EasyConfig> {
+        self.service.raft()
+    }
+
+    /// Where this server stands.
+    pub fn status(&self) -> NodeStatus {
+        self.service.status()
+    }
+
+    /// The cluster, as this server sees it.
+    pub fn members(&self) -> Members {
+        self.service.members()
+    }
+
+    /// Counts of what its listener has seen.
+    pub fn connections(&self) -> Option<&Counters> {
+        self.running.as_ref().map(|running| running.listener.counters())
+    }
+
+    /// A client that asks this server first, without a socket, and whoever leads otherwise.
+    pub fn client(&self) -> Client<SM> {
+        Client::at(Arc::clone(&self.service))
+    }
+
+    /// Has a command applied, if this server leads. At most once: a call whose fate is unknown must not be repeated unless
+    /// doing it twice does no harm. [`client`](Self::client) repeats safely.
+    ///
+    /// # Errors
+    /// [`RequestError`]; its `outcome` says whether the command is surely not applied.
+    pub async fn write(&self, command: SM::Command) -> Result<SM::Answer, RequestError> {
+        let envelope = Envelope::alone(&command).map_err(|error| RequestError::Malformed(error.to_string()))?;
+        let outcome = self.service.write(envelope, Span::from(SERVER_WRITE_DEADLINE)).await?;
+        let unreadable = || RequestError::Unreadable("the state machine's bytes are no outcome".to_owned());
+        answer_of(Applied::decode(outcome).ok_or_else(unreadable)?)
+    }
+
+    /// Asks the state machine, linearizably, if this server leads.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn read(&self, query: SM::Query) -> Result<SM::Answer, RequestError> {
+        self.service.read(query).await
+    }
+
+    /// Asks this server's copy of the state as it is, which may be behind.
+    ///
+    /// # Errors
+    /// [`RequestError::Stopped`].
+    pub async fn stale(&self, query: SM::Query) -> Result<SM::Answer, RequestError> {
+        self.service.stale(query).await
+    }
+
+    /// Makes this blank server the first of a new cluster with these voters, all of them blank, and draws the cluster's id.
+    /// Call it on one server only: the others join when the first reaches them.
+    ///
+    /// # Errors
+    /// [`InitError`]. The server stays as it was.
+    pub async fn init<A: Into<String>>(&self, members: impl IntoIterator<Item = (u64, A)>) -> Result<(), InitError> {
+        let id = self.id();
+        let members: BTreeMap<u64, BasicNode> =
+            members.into_iter().map(|(id, addr)| (id, BasicNode::new(addr))).collect();
+        if !members.contains_key(&id) {
+            return Err(InitError::NotAmongMembers { id });
+        }
+        let failed = |error: &dyn std::fmt::Display| InitError::Failed(error.to_string());
+        if self.raft().is_initialized().await.map_err(|error| failed(&error))? {
+            return Err(InitError::BelongsToCluster { id });
+        }
+        let runtime = TokioRuntime::current().map_err(InitError::Failed)?;
+        let founded = self.gate.found_cluster(ClusterId::random(&runtime)).map_err(|error| failed(&error))?;
+        if !founded {
+            return Err(InitError::BelongsToCluster { id });
+        }
+        self.raft().initialize(members).await.map_err(|error| match error {
+            RaftError::APIError(InitializeError::AlreadyInitialized) => InitError::BelongsToCluster { id },
+            RaftError::APIError(error) => failed(&error),
+            RaftError::Fatal(error) => failed(&error),
+        })
+    }
+
+    /// Ends the server: stops listening, lets what is under way finish within a grace period, ends every task, and lets
+    /// go of the data directory. Nothing of it runs any more when this returns.
+    pub async fn shutdown(mut self) {
+        if let Some(running) = self.running.take() {
+            running.end(&self.service, &self.gate).await;
+        }
+    }
+}
+
+impl Running {
+    async fn end<SM: StateMachine>(self, service: &Service<SM>, gate: &NodeGate) {
+        self.listener.shutdown().await;
+        if let Err(error) = service.raft().shutdown().await {
+            tracing::error!(node = service.id(), %error, "a task of the node had failed");
+        }
+        self.watcher.abort();
+        // It was aborted, or has ended by itself: both are as wanted.
+        let _ended = self.watcher.await;
+        gate.close();
+    }
+}
+
+impl<SM: StateMachine> Drop for Server<SM> {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            let (service, gate) = (Arc::clone(&self.service), Arc::clone(&self.gate));
+            let runtime = running.runtime.clone();
+            runtime.spawn(async move { running.end(&service, &gate).await });
+        }
+    }
+}
+
+/// Tells the gate of each new membership. Ends with the node.
+async fn watch_membership(
+    mut metrics: watch::Receiver<RaftServerMetrics<EasyConfig>>,
+    gate: Arc<NodeGate>,
+    own: raftwright_wal::Identity,
+) {
+    let mut warned = false;
+    loop {
+        let stored = Arc::clone(&metrics.borrow_and_update().membership_config);
+        gate.on_membership(&stored.membership);
+        let named = stored.membership.node(&own.node_id).and_then(|node| node.incarnation);
+        if let Some(named) = named.filter(|named| named.0 != own.incarnation && !warned) {
+            warned = true;
+            tracing::error!(
+                node = own.node_id,
+                "the cluster knows this server by its data directory of incarnation {named}, and this one is \
+                 {:016x}: the disk was emptied or the id is taken; remove the server from the cluster and add it again",
+                own.incarnation
+            );
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Why a server does not start.
+
+use raftwright_traits::{ConfigError, Fatal};
+use raftwright_wal::{DataDirError, OpenError};
+
+/// Why a server does not start. The text is one sentence that says what is wrong, where, and what to do. Nothing was left
+/// running; a data directory that was opened may have been made, and its boot epoch counted up.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting that every server needs was not given.
+    #[error("{0} is not set: give it to the builder")]
+    Missing(&'static str),
+    /// A setting cannot work.
+    #[error("the setting {0}")]
+    Config(#[from] ConfigError),
+    /// The list of first members cannot be.
+    #[error("the initial cluster {0}")]
+    InitialCluster(String),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}: stop the process that uses it, or choose another address")]
+    Listen {
+        /// The address as given, `host:port`.
+        address: String,
+        /// What the operating system says.
+        reason: String,
+    },
+    /// The data directory cannot be written, is locked by a running node, or belongs to something else.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The log in the data directory cannot be opened.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The node does not come up.
+    #[error("{0}")]
+    Node(#[from] Fatal),
+    /// There is no tokio runtime, or it does not have what is needed.
+    #[error("a server runs on tokio: {0}")]
+    Runtime(String),
+}
