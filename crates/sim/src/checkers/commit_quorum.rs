@@ -1,6 +1,8 @@
 //! An entry is committed once the leader that created it, or a later entry of its own, has replicated it on a majority
 //! of the servers (Raft §5.3, §5.4.2), and "on a server" means on its disk.
 
+use raftwright_core::Node;
+
 use super::{Checker, Fact, GodView, Who};
 use crate::core_world::types::term_of;
 use crate::world::NodeId;
@@ -23,7 +25,7 @@ impl Checker for CommitQuorum {
     }
 
     fn observe(&mut self, who: Who, fact: &Fact, view: &GodView<'_>) -> Result<(), String> {
-        let Fact::Committed { upto, leading } = fact else { return Ok(()) };
+        let Fact::Committed { upto, leading, config_index } = fact else { return Ok(()) };
         if upto.index <= self.checked {
             return Ok(());
         }
@@ -33,22 +35,27 @@ impl Checker for CommitQuorum {
             return Err(format!("node {node} does not lead and commits {upto} before any leader"));
         }
         let term = disk.readable().vote.map_or(0, |vote| vote.term());
-        if term_of(upto) != term && upto.index > 1 {
+        if term_of(upto) != term {
             return Err(format!("node {node} leads in term {term} and commits {upto} by counting"));
         }
-        let Some((_, membership)) = disk.readable().membership() else {
+        // Any of the memberships since then may have been in force; usually there is one.
+        let mut configs = disk.readable().memberships().filter(|(id, _)| id.index >= *config_index).peekable();
+        if configs.peek().is_none() {
             return Err(format!("node {node} commits {upto} without a membership"));
-        };
-        let holds = |id: &NodeId| {
-            let meant = membership.node(id).and_then(raftwright_core::Node::incarnation);
-            let same = meant.is_none() || meant == view.disks.incarnation(*id);
-            same && view.disks.disk(*id).is_some_and(|disk| disk.durable().holds(upto))
-        };
-        if !membership.is_quorum(holds) {
-            let holders: Vec<NodeId> = membership.voter_ids().filter(holds).collect();
-            return Err(format!("node {node} commits {upto} in {membership}, but it is on the disks of {holders:?} only"));
         }
-        self.checked = upto.index;
-        Ok(())
+        let mut lacking = Vec::new();
+        for (_, membership) in configs {
+            let holds = |id: &NodeId| {
+                let meant = membership.node(id).and_then(Node::incarnation);
+                let same = meant.is_none() || meant == view.disks.incarnation(*id);
+                same && view.disks.disk(*id).is_some_and(|disk| disk.durable().holds(upto))
+            };
+            if membership.is_quorum(holds) {
+                self.checked = upto.index;
+                return Ok(());
+            }
+            lacking.push(format!("{membership}: {:?}", membership.voter_ids().filter(holds).collect::<Vec<_>>()));
+        }
+        Err(format!("node {node} commits {upto}, but it is on these disks only: {}", lacking.join("; ")))
     }
 }

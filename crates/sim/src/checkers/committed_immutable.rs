@@ -30,12 +30,12 @@ impl Checker for CommittedImmutable {
                 None => Err(format!("node {node} believes that {upto} is committed, which is not in its log")),
                 Some(_) => Ok(()),
             },
-            Fact::Truncating { after, .. } => {
-                let first = after + 1;
+            Fact::Truncating { since, .. } => {
+                let first = *since;
                 let drops = disk.readable().get(first).map(|stored| stored.entry.log_id);
                 match (drops, view.ledger.get(first)) {
                     (Some(mine), Some((committed, _))) if mine == committed => {
-                        Err(format!("node {node} truncates after {after}, but {mine} is committed"))
+                        Err(format!("node {node} truncates from {since} on, but {mine} is committed"))
                     }
                     _ => Ok(()),
                 }

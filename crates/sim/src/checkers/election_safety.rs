@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use raftwright_core::VoteKind;
+use raftwright_core::{Node, VoteKind};
 
 use super::{Checker, Fact, GodView, Who};
 use crate::world::NodeId;
@@ -59,9 +59,13 @@ impl ElectionSafety {
             return Err(format!("node {} leads without a membership", who.node));
         };
         let stands = |id: &NodeId| {
-            view.disks.disk(*id).and_then(|disk| disk.durable().vote).is_some_and(|vote| {
-                vote.term() > term || (vote.term() == term && vote.node_id() == who.node)
-            })
+            let meant = membership.node(id).and_then(Node::incarnation);
+            let same = meant.is_none() || meant == view.disks.incarnation(*id);
+            same && view
+                .disks
+                .disk(*id)
+                .and_then(|disk| disk.durable().vote)
+                .is_some_and(|vote| vote.term() > term || (vote.term() == term && vote.node_id() == who.node))
         };
         if membership.is_quorum(stands) {
             return Ok(());

@@ -17,8 +17,8 @@ impl Checker for LeaderAppendOnly {
 
     fn observe(&mut self, who: Who, fact: &Fact, _view: &GodView<'_>) -> Result<(), String> {
         match fact {
-            Fact::Truncating { after, leading: Some(vote) } => {
-                Err(format!("node {} leads with {vote} and truncates its log after {after}", who.node))
+            Fact::Truncating { since, leading: Some(vote) } => {
+                Err(format!("node {} leads with {vote} and truncates its log from {since} on", who.node))
             }
             _ => Ok(()),
         }

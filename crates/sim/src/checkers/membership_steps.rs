@@ -28,7 +28,8 @@ impl Checker for MembershipSteps {
             let Some(stored) = log.get(index) else { continue };
             let Payload::Membership(next) = &stored.entry.payload else { continue };
             let Some((previous_id, previous)) = log.membership_at(index - 1) else { continue };
-            step_is_allowed(previous, next).map_err(|what| format!("{} on node {}: {what}", stored.entry.log_id, who.node))?;
+            step_is_allowed(previous, next)
+                .map_err(|what| format!("{} on node {}: {what}", stored.entry.log_id, who.node))?;
             if leading.is_some() && term_of(&stored.entry.log_id) > 0 {
                 proposed_in_time(&stored.entry.log_id, &previous_id, view)
                     .map_err(|what| format!("node {}: {what}", who.node))?;

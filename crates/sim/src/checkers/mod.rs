@@ -59,8 +59,8 @@ pub enum Fact {
     },
     /// It deletes entries from the end of its log; the log is as it was before.
     Truncating {
-        /// The last index that stays.
-        after: u64,
+        /// The first index that goes.
+        since: u64,
         /// The vote under which it led before and after, if it did.
         leading: Option<Vote>,
     },
@@ -77,6 +77,9 @@ pub enum Fact {
         upto: LogId,
         /// Whether it leads.
         leading: bool,
+        /// The index of the membership that was in force when it began what it does now: in one breath it may commit
+        /// under that one and append the next.
+        config_index: u64,
     },
     /// Its state machine has applied an entry.
     Applied {

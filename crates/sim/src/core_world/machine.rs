@@ -65,7 +65,9 @@ impl Machine {
             None => self.values.remove(&key),
         };
         let mut hash = TraceHash::default();
-        [self.hash, u64::from(key), u64::from(after.is_some()), after.unwrap_or(0)].map(|word| hash.word(word));
+        for word in [self.hash, u64::from(key), u64::from(after.is_some()), after.unwrap_or(0)] {
+            hash.word(word);
+        }
         self.hash = hash.value();
         answer
     }

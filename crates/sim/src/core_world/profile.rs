@@ -26,13 +26,8 @@ pub enum ProfileName {
 
 impl ProfileName {
     /// Every profile.
-    pub const ALL: [ProfileName; 5] = [
-        ProfileName::Mixed,
-        ProfileName::Calm,
-        ProfileName::Network,
-        ProfileName::Crashes,
-        ProfileName::Membership,
-    ];
+    pub const ALL: [ProfileName; 5] =
+        [ProfileName::Mixed, ProfileName::Calm, ProfileName::Network, ProfileName::Crashes, ProfileName::Membership];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -94,6 +89,10 @@ pub struct Profile {
     pub flush: (Duration, Duration),
     /// Completions of writes are told late, one after the other or in any order.
     pub shuffled_completions: bool,
+    /// Several inputs are taken together, and their effects are executed after the last.
+    pub batching: bool,
+    /// How long a stream's read of the log takes at most.
+    pub log_read_max: Duration,
     /// How long it takes to apply a batch.
     pub apply: (Duration, Duration),
     /// The state machine and the commit index survive a crash.
@@ -145,6 +144,8 @@ impl Profile {
             link: LinkProfile::default(),
             flush: (Duration::from_micros(50), ms(flush_max)),
             shuffled_completions: rng.one_in(2),
+            batching: rng.one_in(2),
+            log_read_max: if rng.one_in(2) { ms(3) } else { Duration::ZERO },
             apply: (Duration::ZERO, if !calm && rng.one_in(4) { ms(300) } else { ms(1) }),
             durable_state_machine: classes.purges || rng.one_in(2),
             late_wake: if !calm && rng.one_in(4) { ms(40) } else { Duration::ZERO },

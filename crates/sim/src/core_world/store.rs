@@ -69,6 +69,23 @@ impl LogView {
         self.purged().is_some_and(|purged| purged.index >= id.index) || self.log_id_at(id.index) == Some(*id)
     }
 
+    /// The first entry of each leader, in order.
+    pub fn key_log_ids(&self) -> Vec<LogId> {
+        let mut keys: Vec<LogId> = Vec::new();
+        for stored in &self.entries {
+            let id = stored.entry.log_id;
+            if keys.last().is_none_or(|last| last.leader_id != id.leader_id) {
+                keys.push(id);
+            }
+        }
+        keys
+    }
+
+    /// The memberships in the log, with the one in force at its start, in order.
+    pub fn memberships(&self) -> impl Iterator<Item = (LogId, &Arc<Membership>)> {
+        self.memberships.iter().map(|(id, membership)| (*id, membership))
+    }
+
     /// The entries of the log in order.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Stored> {
         self.entries.iter()
@@ -92,11 +109,11 @@ impl LogView {
         self.entries.push_back(stored);
     }
 
-    fn truncate(&mut self, after: u64) {
-        while self.entries.back().is_some_and(|stored| stored.entry.log_id.index > after) {
+    fn truncate(&mut self, since: u64) {
+        while self.entries.back().is_some_and(|stored| stored.entry.log_id.index >= since) {
             self.entries.pop_back();
         }
-        while self.memberships.last().is_some_and(|(id, _)| id.index > after) {
+        while self.memberships.last().is_some_and(|(id, _)| id.index >= since) {
             self.memberships.pop();
         }
     }
@@ -119,7 +136,7 @@ impl LogView {
         match op {
             StoreOp::Vote(vote) => self.vote = Some(*vote),
             StoreOp::Append(batch) => batch.iter().for_each(|stored| self.push(stored.clone())),
-            StoreOp::Truncate { after } => self.truncate(*after),
+            StoreOp::Truncate { since } => self.truncate(*since),
             StoreOp::Purge { upto } => self.purge(upto),
         }
     }
@@ -130,7 +147,7 @@ impl LogView {
 enum StoreOp {
     Vote(Vote),
     Append(Vec<Stored>),
-    Truncate { after: u64 },
+    Truncate { since: u64 },
     Purge { upto: LogId },
 }
 
@@ -193,11 +210,11 @@ impl SimStore {
         let op = match write {
             Write::Vote(vote) => StoreOp::Vote(vote),
             Write::Append(entries) => StoreOp::Append(self.chain(entries)?),
-            Write::Truncate { after } => {
-                if after < self.readable.purged().index_or_zero() {
-                    return Err(BadWrite(format!("truncate after {after} cuts into the purged part")));
+            Write::Truncate { since } => {
+                if since <= self.readable.purged().index_or_zero() {
+                    return Err(BadWrite(format!("truncate from {since} on cuts into the purged part")));
                 }
-                StoreOp::Truncate { after }
+                StoreOp::Truncate { since }
             }
             Write::Purge { upto } => StoreOp::Purge { upto },
         };
@@ -283,7 +300,7 @@ mod tests {
     fn a_power_cut_loses_exactly_what_was_not_on_the_disk() {
         let mut store = store_of(3);
         store.complete_oldest();
-        store.submit(WriteId(2), Write::Truncate { after: 1 }).expect("not purged");
+        store.submit(WriteId(2), Write::Truncate { since: 2 }).expect("not purged");
         store.submit(WriteId(3), Write::Append(vec![blank(2, 2)])).expect("contiguous");
         let outcome = store.crash(Unsynced::Lost, &mut Rng::new(1));
         assert_eq!(outcome, CrashOutcome { under_way: 2, kept: 0, torn: false });
@@ -297,7 +314,7 @@ mod tests {
         for seed in 0..200 {
             let mut store = store_of(3);
             store.complete_oldest();
-            store.submit(WriteId(2), Write::Truncate { after: 1 }).expect("not purged");
+            store.submit(WriteId(2), Write::Truncate { since: 2 }).expect("not purged");
             store.submit(WriteId(3), Write::Append(vec![blank(2, 2), blank(2, 3), blank(2, 4)])).expect("contiguous");
             store.crash(Unsynced::Prefix, &mut Rng::new(seed));
             seen.insert(store.readable().last());
@@ -311,7 +328,7 @@ mod tests {
         let mut store = store_of(3);
         assert!(store.submit(WriteId(2), Write::Append(vec![blank(1, 5)])).is_err());
         store.submit(WriteId(2), Write::Purge { upto: log_id(1, 2) }).expect("a purge always fits");
-        assert!(store.submit(WriteId(3), Write::Truncate { after: 1 }).is_err());
+        assert!(store.submit(WriteId(3), Write::Truncate { since: 2 }).is_err());
     }
 
     #[test]

@@ -21,14 +21,7 @@ impl Trace {
     }
 
     /// Notes an event. The numbers are hashed; `detail` is asked for its text only if somebody reads it.
-    pub fn note(
-        &mut self,
-        now: SimTime,
-        node: NodeId,
-        kind: Kind,
-        numbers: [u64; 2],
-        detail: impl FnOnce() -> String,
-    ) {
+    pub fn note(&mut self, now: SimTime, node: NodeId, kind: Kind, numbers: [u64; 2], detail: impl FnOnce() -> String) {
         self.events += 1;
         for word in [now.0, node, numbers[0], numbers[1]] {
             self.hash.word(word);

@@ -44,6 +44,13 @@ pub struct SimNode {
     incarnation: Option<Incarnation>,
 }
 
+impl SimNode {
+    /// A server of which this disk is meant and no other.
+    pub fn bound(incarnation: Incarnation) -> Self {
+        Self { incarnation: Some(incarnation) }
+    }
+}
+
 impl Node for SimNode {
     fn incarnation(&self) -> Option<Incarnation> {
         self.incarnation

@@ -140,12 +140,17 @@ impl Network {
         link.profile = None;
     }
 
-    /// Takes back all cuts and all treatments of single links.
+    /// Takes back all cuts and all treatments of single links. All connections are made anew, so that nothing waits behind
+    /// a message that takes very long.
     pub fn heal_all(&mut self) {
         for link in self.links.values_mut() {
-            link.cuts = 0;
-            link.profile = None;
+            *link = Link { connection: link.connection + 1, ..Link::default() };
         }
+    }
+
+    /// Takes back the treatment of one direction.
+    pub fn normalize(&mut self, from: NodeId, to: NodeId) {
+        self.links.entry((from, to)).or_default().profile = None;
     }
 
     /// Whether a message would leave now.

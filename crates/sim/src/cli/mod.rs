@@ -1,0 +1,51 @@
+//! Subcommands, one a file.
+
+mod replay;
+mod run;
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+use raftwright_sim::core_world::ProfileName;
+
+/// Simulates whole clusters under every fault, reproducibly to the bit.
+#[derive(Debug, Parser)]
+#[command(name = "raftwright-sim", version)]
+pub(crate) struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Runs many seeds and counts what fails.
+    Run(run::Run),
+    /// Runs one seed again and shows what happened.
+    Replay(replay::Replay),
+}
+
+impl Command {
+    /// Does it. Answers whether everything was as it must be.
+    pub(crate) fn run(self) -> anyhow::Result<bool> {
+        match self.action {
+            Action::Run(run) => run.run(),
+            Action::Replay(replay) => replay.run(),
+        }
+    }
+}
+
+fn parse_profile(name: &str) -> anyhow::Result<ProfileName> {
+    let names = || ProfileName::ALL.map(ProfileName::name).join(", ");
+    ProfileName::ALL.into_iter().find(|profile| profile.name() == name).with_context(|| format!("one of: {}", names()))
+}
+
+/// `30s`, `5m`, `500ms`.
+fn parse_duration(text: &str) -> anyhow::Result<std::time::Duration> {
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let number: u64 = digits.parse().context("a number and a unit, like 30s")?;
+    Ok(match &text[digits.len()..] {
+        "ms" => std::time::Duration::from_millis(number),
+        "s" => std::time::Duration::from_secs(number),
+        "m" => std::time::Duration::from_secs(number * 60),
+        unit => bail!("the unit {unit:?} is not ms, s or m"),
+    })
+}

@@ -1,0 +1,818 @@
+//! A cluster of pure replicas: the event loop, and what their effects do to the world.
+
+use core::time::Duration;
+
+use raftwright_core::{
+    AppendOutcome, Effect, Incarnation, Input, LogIdOption, Message, Note, Reply, Stream, StreamEffect, StreamInput,
+    Tail, Ticket, Time, VoteKind, Write,
+};
+
+use super::client::{Client, ClientHistory};
+use super::nemesis::Nemesis;
+use super::profile::Profile;
+use super::server::{Caller, Line, Process, ReadRequest, Server, Work};
+use super::store::{SimStore, Unsynced};
+use super::trace::{Kind, Trace};
+use super::types::{SimTypes, Vote};
+use super::wire::{CallId, Wire};
+use crate::checkers::{Broken, Checkers, Disks, Fact, GodView, Ledger, Who};
+use crate::lin::Stamp;
+use crate::world::{EventQueue, Fate, Fault, FaultLog, Network, NodeId, Parcel, Rng, SimTime};
+
+/// After so long an unanswered request of a stream counts as lost.
+const CALL_TIMEOUT: Duration = Duration::from_millis(400);
+/// How long a sender takes to notice that a way is cut.
+const CUT_NOTICED_AFTER: Duration = Duration::from_millis(1);
+/// How many old messages are kept to be replayed.
+const OLD_MESSAGES_MAX: usize = 256;
+
+/// Something that will happen.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A process looks at its inbox.
+    Run(NodeId, u64),
+    /// A deadline of a process.
+    Wake(NodeId, u64),
+    /// A message arrives.
+    Deliver(Parcel, Box<Wire>),
+    /// The disk finishes its oldest write.
+    DiskDone(NodeId, u64),
+    /// The completion of a write is told to the process.
+    Told(NodeId, u64, raftwright_core::WriteId),
+    /// The state machine has time.
+    Apply(NodeId, u64),
+    /// A stream's read of the log is done.
+    Read(NodeId, u64, raftwright_core::StreamId, ReadRequest),
+    /// A request of a stream is given up.
+    CallTimeout(NodeId, CallId),
+    /// A client does its next operation.
+    Client(u64),
+    /// A client gives up.
+    ClientTimeout(u64, u64),
+    /// Something goes wrong, or right again.
+    Nemesis(super::nemesis::Act),
+}
+
+/// Why a run failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// When.
+    pub at: SimTime,
+    /// What was broken.
+    pub broken: Broken,
+}
+
+/// All nodes' disks, for the checkers.
+#[derive(Debug, Default)]
+pub struct Servers(pub Vec<Server>);
+
+impl Servers {
+    /// A node.
+    pub fn get(&self, id: NodeId) -> Option<&Server> {
+        self.0.get(usize::try_from(id.checked_sub(1)?).ok()?)
+    }
+
+    /// A node, to be changed.
+    pub fn get_mut(&mut self, id: NodeId) -> Option<&mut Server> {
+        self.0.get_mut(usize::try_from(id.checked_sub(1)?).ok()?)
+    }
+
+    /// A node's process, if it is that life of it.
+    pub fn process(&mut self, id: NodeId, boot: u64) -> Option<&mut Process> {
+        let server = self.get_mut(id)?;
+        if server.boot == boot { server.process.as_mut() } else { None }
+    }
+
+    /// All ids.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        1..=self.0.len() as u64
+    }
+}
+
+impl Disks for Servers {
+    fn disk(&self, node: NodeId) -> Option<&SimStore> {
+        self.get(node).map(|server| &server.store)
+    }
+
+    fn incarnation(&self, node: NodeId) -> Option<Incarnation> {
+        self.get(node).map(|server| server.incarnation)
+    }
+}
+
+/// The world of one seed.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The mix.
+    pub profile: Profile,
+    /// True time.
+    pub now: SimTime,
+    /// What will happen.
+    pub queue: EventQueue<Event>,
+    /// The nodes.
+    pub servers: Servers,
+    /// The network.
+    pub network: Network,
+    /// What went wrong so far.
+    pub faults: FaultLog,
+    /// What was committed.
+    pub ledger: Ledger,
+    checkers: Checkers,
+    /// What happened.
+    pub trace: Trace,
+    /// The clients.
+    pub clients: Vec<Client>,
+    /// What the clients saw.
+    pub history: ClientHistory,
+    /// What goes wrong next.
+    pub nemesis: Nemesis,
+    pub(super) rng: Rng,
+    disk_rng: Rng,
+    /// Old messages, to be replayed.
+    pub(super) old: Vec<(NodeId, NodeId, Wire)>,
+    stamp: Stamp,
+    incarnations: u64,
+    /// The node that led last, for clients and faults; only the world knows.
+    pub last_leader: Option<(NodeId, Vote)>,
+    /// How many leaders there were.
+    pub elections: u64,
+    /// The first property that was broken.
+    pub failure: Option<Failure>,
+    /// Whether clients go on.
+    pub clients_active: bool,
+}
+
+impl Cluster {
+    /// The world of a seed, before anything happens.
+    pub fn new(seed: u64, profile: Profile, record: bool) -> Self {
+        let mut rng = Rng::new(seed ^ 0x5eed_0f1e_c0de_5eed);
+        let mut network = Network::new(profile.link.clone(), rng.fork(1));
+        *network.default_profile_mut() = profile.link.clone();
+        let nemesis = Nemesis::new(rng.fork(2));
+        let disk_rng = rng.fork(3);
+        let clients = (1..=profile.clients).map(|number| Client::new(number, rng.fork(100 + number))).collect();
+        let mut cluster = Self {
+            now: SimTime::ZERO,
+            queue: EventQueue::default(),
+            servers: Servers::default(),
+            network,
+            faults: FaultLog::default(),
+            ledger: Ledger::default(),
+            checkers: Checkers::default(),
+            trace: Trace::new(record),
+            clients,
+            history: ClientHistory::new(),
+            nemesis,
+            rng,
+            disk_rng,
+            old: Vec::new(),
+            stamp: 0,
+            incarnations: 0,
+            last_leader: None,
+            elections: 0,
+            failure: None,
+            clients_active: true,
+            profile,
+        };
+        for id in 1..=cluster.profile.voters + cluster.profile.spares {
+            let incarnation = cluster.mint_incarnation();
+            cluster.servers.0.push(Server::new(id, incarnation));
+        }
+        cluster
+    }
+
+    /// The incarnation of a new disk.
+    pub fn mint_incarnation(&mut self) -> Incarnation {
+        self.incarnations += 1;
+        Incarnation(self.incarnations)
+    }
+
+    /// Runs until that moment, or until a property is broken.
+    pub fn run_until(&mut self, until: SimTime) {
+        while self.failure.is_none() && self.queue.next_at().is_some_and(|at| at <= until) {
+            if let Some((at, event)) = self.queue.pop() {
+                self.now = at;
+                self.handle(event);
+            }
+        }
+        self.now = self.now.max(until);
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Run(node, boot) => self.on_run(node, boot),
+            Event::Wake(node, boot) => self.on_wake(node, boot),
+            Event::Deliver(parcel, wire) => self.on_deliver(parcel, *wire),
+            Event::DiskDone(node, boot) => self.on_disk_done(node, boot),
+            Event::Told(node, boot, write) => self.give(node, boot, Work::Input(Input::LogDone { write })),
+            Event::Apply(node, boot) => self.give(node, boot, Work::Apply),
+            Event::Read(node, boot, stream, request) => self.give(node, boot, Work::Read(stream, request)),
+            Event::CallTimeout(node, id) => self.on_call_timeout(node, id),
+            Event::Client(client) => self.on_client(client),
+            Event::ClientTimeout(client, number) => self.on_client_timeout(client, number),
+            Event::Nemesis(act) => self.act(act),
+        }
+    }
+
+    /// The next moment of the history of clients.
+    pub(super) fn stamp(&mut self) -> Stamp {
+        self.stamp += 1;
+        self.stamp
+    }
+
+    // ---- processes ----
+
+    /// Puts something into a process's inbox. It is looked at now, or when the process goes on.
+    pub fn give(&mut self, node: NodeId, boot: u64, work: Work) {
+        let now = self.now;
+        let Some(server) = self.servers.get_mut(node) else { return };
+        if server.boot != boot {
+            return;
+        }
+        let at = server.paused_until.map_or(now, |until| until.max(now));
+        let Some(process) = server.process.as_mut() else { return };
+        process.inbox.push_back(work);
+        if !process.scheduled {
+            process.scheduled = true;
+            self.queue.push(at, Event::Run(node, boot));
+        }
+    }
+
+    fn on_wake(&mut self, node: NodeId, boot: u64) {
+        let Some(process) = self.servers.process(node, boot) else { return };
+        process.wake_at = None;
+        self.give(node, boot, Work::Wake);
+    }
+
+    fn on_run(&mut self, node: NodeId, boot: u64) {
+        let now = self.now;
+        let Some(server) = self.servers.get_mut(node) else { return };
+        if server.boot != boot {
+            return;
+        }
+        if let Some(until) = server.paused_until
+            && until > now
+        {
+            self.queue.push(until, Event::Run(node, boot));
+            return;
+        }
+        let local = server.local(now);
+        let config_index = server.store.readable().membership().map_or(0, |(id, _)| id.index);
+        let Some(process) = server.process.as_mut() else { return };
+        process.scheduled = false;
+        let was_leading = process.leading();
+        let batch = std::mem::take(&mut process.inbox);
+        for work in batch {
+            self.work(node, boot, local, work);
+            if !self.profile.batching {
+                self.settle(node, boot, local, was_leading, config_index);
+            }
+            if self.failure.is_some() || self.servers.process(node, boot).is_none() {
+                return;
+            }
+        }
+        self.settle(node, boot, local, was_leading, config_index);
+        self.set_alarm(node, boot);
+    }
+
+    /// Executes what a replica wants done and looks at what has changed.
+    fn settle(&mut self, node: NodeId, boot: u64, local: Time, was_leading: Option<Vote>, config_index: u64) {
+        let Some(process) = self.servers.process(node, boot) else { return };
+        let is_leading = process.leading();
+        let leading = if was_leading == is_leading { is_leading } else { None };
+        // What a leader commits is in its log already, and what it appends in the same breath may build on that. A follower
+        // may commit what it only now appends.
+        self.look_at_commit(node, boot, was_leading.is_some(), config_index);
+        let Some(process) = self.servers.process(node, boot) else { return };
+        let effects: Vec<Effect<SimTypes>> = process.effects.drain().collect();
+        for effect in effects {
+            if self.failure.is_some() {
+                return;
+            }
+            self.execute(node, boot, local, effect, leading);
+        }
+        self.look_at_commit(node, boot, was_leading.is_some(), config_index);
+    }
+
+    fn set_alarm(&mut self, node: NodeId, boot: u64) {
+        let late = self.profile.late_wake;
+        let now = self.now;
+        let Some(server) = self.servers.get_mut(node) else { return };
+        let Some(process) = server.process.as_mut() else { return };
+        let Some(deadline) = process.deadline() else { return };
+        let mut at = server.clock.when(now, deadline.as_nanos());
+        if process.wake_at.is_some_and(|set| set <= at) {
+            return;
+        }
+        if late > Duration::ZERO && self.rng.one_in(3) {
+            self.faults.hit(Fault::LateWake);
+            at = at.after(self.rng.duration(Duration::ZERO, late));
+        }
+        process.wake_at = Some(at);
+        self.queue.push(at, Event::Wake(node, boot));
+    }
+
+    /// One thing that a process does.
+    fn work(&mut self, node: NodeId, boot: u64, local: Time, work: Work) {
+        let Some(process) = self.servers.process(node, boot) else { return };
+        match work {
+            Work::Input(input) => process.replica.step(local, input, &mut process.effects),
+            Work::Stream(stream, input) => self.step_stream(node, boot, local, stream, input),
+            Work::Answer(id, response) => {
+                let Some(line) = process.lines.get_mut(&id.stream) else { return };
+                for response in line.in_order(id, response) {
+                    let input = StreamInput::Answer { epoch: id.epoch, response };
+                    self.step_stream(node, boot, local, id.stream, input);
+                }
+            }
+            Work::Wake => {
+                if process.replica.deadline().is_some_and(|deadline| deadline <= local) {
+                    process.replica.step(local, Input::Wake, &mut process.effects);
+                }
+                let due: Vec<_> = process
+                    .lines
+                    .iter()
+                    .filter(|(_, line)| line.stream.deadline().is_some_and(|deadline| deadline <= local))
+                    .map(|(id, _)| *id)
+                    .collect();
+                for stream in due {
+                    self.step_stream(node, boot, local, stream, StreamInput::Wake);
+                }
+            }
+            Work::Apply => self.apply_some(node, boot),
+            Work::Read(stream, request) => self.read_log(node, boot, local, stream, request),
+        }
+    }
+
+    // ---- streams ----
+
+    fn step_stream(
+        &mut self,
+        node: NodeId,
+        boot: u64,
+        local: Time,
+        stream: raftwright_core::StreamId,
+        input: StreamInput<SimTypes>,
+    ) {
+        let Some(process) = self.servers.process(node, boot) else { return };
+        let Some(line) = process.lines.get_mut(&stream) else { return };
+        let target = line.target;
+        line.stream.step(local, input, &mut process.stream_effects);
+        let effects = std::mem::take(&mut process.stream_effects);
+        for effect in effects {
+            match effect {
+                StreamEffect::Read { epoch, start, end, bytes_max, entries_max, .. } => {
+                    let request = ReadRequest { epoch, start, end, entries_max, bytes_max };
+                    let at = self.now.after(self.rng.duration(Duration::ZERO, self.profile.log_read_max));
+                    self.queue.push(at, Event::Read(node, boot, stream, request));
+                }
+                StreamEffect::Send { epoch, request } => {
+                    let Some(process) = self.servers.process(node, boot) else { return };
+                    let Some(line) = process.lines.get_mut(&stream) else { return };
+                    let id = CallId { boot, stream, epoch, number: line.number(epoch) };
+                    self.queue.push(self.now.after(CALL_TIMEOUT), Event::CallTimeout(node, id));
+                    self.send(node, target, Wire::Append(id, request));
+                }
+                StreamEffect::Report(report) => {
+                    self.give(node, boot, Work::Input(Input::Stream { stream, report }));
+                }
+            }
+        }
+    }
+
+    fn read_log(
+        &mut self,
+        node: NodeId,
+        boot: u64,
+        local: Time,
+        stream: raftwright_core::StreamId,
+        request: ReadRequest,
+    ) {
+        let Some(server) = self.servers.get(node) else { return };
+        let log = server.store.readable();
+        let ReadRequest { epoch, start, end, entries_max, bytes_max } = request;
+        let prev_index = start.saturating_sub(1);
+        let input = if prev_index < log.purged().index_or_zero() {
+            StreamInput::Purged { epoch }
+        } else {
+            let prev = log.log_id_at(prev_index);
+            let mut bytes = 0;
+            let entries = (start..end)
+                .take(entries_max)
+                .map_while(|index| {
+                    let stored = log.get(index)?;
+                    let room = bytes == 0 || bytes + super::types::ENTRY_BYTES <= bytes_max;
+                    bytes += super::types::ENTRY_BYTES;
+                    room.then(|| stored.entry.clone())
+                })
+                .collect();
+            StreamInput::Entries { epoch, prev, entries }
+        };
+        self.step_stream(node, boot, local, stream, input);
+    }
+
+    fn on_call_timeout(&mut self, node: NodeId, id: CallId) {
+        let Some(process) = self.servers.process(node, id.boot) else { return };
+        let awaited = process.lines.get(&id.stream).is_some_and(|line| line.awaits(id));
+        if awaited {
+            self.give(node, id.boot, Work::Stream(id.stream, StreamInput::Failed { epoch: id.epoch }));
+        }
+    }
+
+    // ---- the network ----
+
+    fn send(&mut self, from: NodeId, to: NodeId, wire: Wire) {
+        if self.servers.get(to).is_none() {
+            return;
+        }
+        match self.network.send(self.now, from, to, wire.lane(), wire.bytes(), &mut self.faults) {
+            Fate::Cut => {
+                if let Wire::Append(id, _) = wire {
+                    self.queue.push(self.now.after(CUT_NOTICED_AFTER), Event::CallTimeout(from, id));
+                }
+            }
+            Fate::Lost => {}
+            Fate::Sent { first, copy } => {
+                if self.profile.classes.links && self.rng.one_in(50) {
+                    self.remember_old(from, to, &wire);
+                }
+                if let Some(copy) = copy {
+                    self.queue.push(copy.at, Event::Deliver(copy, Box::new(wire.clone())));
+                }
+                self.queue.push(first.at, Event::Deliver(first, Box::new(wire)));
+            }
+        }
+    }
+
+    fn remember_old(&mut self, from: NodeId, to: NodeId, wire: &Wire) {
+        if self.old.len() < OLD_MESSAGES_MAX {
+            self.old.push((from, to, wire.clone()));
+        } else {
+            let place = self.rng.below(OLD_MESSAGES_MAX as u64) as usize;
+            self.old[place] = (from, to, wire.clone());
+        }
+    }
+
+    fn on_deliver(&mut self, parcel: Parcel, wire: Wire) {
+        if !self.network.arrives(&parcel) {
+            return;
+        }
+        self.arrive(parcel.from, parcel.to, wire);
+    }
+
+    /// A message is at its receiver.
+    pub(super) fn arrive(&mut self, from: NodeId, to: NodeId, wire: Wire) {
+        let numbers = [from, wire.lane() as u64];
+        let kind = Kind(wire.name());
+        self.trace.note(self.now, to, kind, numbers, || format!("from n{from}: {}", wire.text()));
+        let Some(server) = self.servers.get_mut(to) else { return };
+        let boot = server.boot;
+        let Some(process) = server.process.as_mut() else { return };
+        let work = match wire {
+            Wire::Control(Message::Vote(request)) => {
+                Work::Input(Input::VoteRequest { ticket: process.ticket(Caller::Peer(from)), request })
+            }
+            Wire::Control(Message::Heartbeat(request)) => {
+                Work::Input(Input::Heartbeat { ticket: process.ticket(Caller::Peer(from)), request })
+            }
+            Wire::Control(Message::TransferLeader(request)) => Work::Input(Input::TransferRequest { request }),
+            Wire::VoteResponse(response) => Work::Input(Input::VoteResponse(response)),
+            Wire::HeartbeatResponse(response) => Work::Input(Input::HeartbeatResponse(response)),
+            Wire::Append(id, request) => {
+                Work::Input(Input::AppendEntries { ticket: process.ticket(Caller::Stream(from, id)), request })
+            }
+            Wire::AppendResponse(id, response) => {
+                if id.boot != boot {
+                    return;
+                }
+                Work::Answer(id, response)
+            }
+        };
+        self.give(to, boot, work);
+    }
+
+    // ---- effects ----
+
+    fn execute(&mut self, node: NodeId, boot: u64, local: Time, effect: Effect<SimTypes>, leading: Option<Vote>) {
+        match effect {
+            Effect::Write { id, op } => self.write(node, boot, id, op, leading),
+            Effect::Send { to, message } => {
+                if let Message::Vote(request) = &message
+                    && request.kind != VoteKind::PreVote
+                {
+                    self.fact(node, Fact::AskedForVote { vote: request.vote, kind: request.kind });
+                }
+                self.send(node, to, Wire::Control(message));
+            }
+            Effect::Tail(tail) => {
+                let Some(process) = self.servers.process(node, boot) else { return };
+                let streams: Vec<_> = process.lines.keys().copied().collect();
+                for stream in streams {
+                    self.give(node, boot, Work::Stream(stream, StreamInput::Tail(tail)));
+                }
+            }
+            Effect::OpenStream { stream, target, vote, next, .. } => {
+                self.open_stream(node, boot, stream, target, vote, next);
+            }
+            Effect::CloseStream { stream } => {
+                if let Some(process) = self.servers.process(node, boot) {
+                    process.lines.remove(&stream);
+                }
+            }
+            Effect::Apply { upto } => {
+                let Some(process) = self.servers.process(node, boot) else { return };
+                process.apply_upto = process.apply_upto.max(upto.index);
+                self.start_applying(node, boot);
+            }
+            Effect::Reply { ticket, reply } => self.reply(node, boot, ticket, reply),
+            Effect::Note(note) => self.on_note(node, local, &note),
+        }
+    }
+
+    fn open_stream(
+        &mut self,
+        node: NodeId,
+        boot: u64,
+        stream: raftwright_core::StreamId,
+        target: NodeId,
+        vote: Vote,
+        next: u64,
+    ) {
+        let seed = self.rng.next_u64();
+        let config = self.profile.stream.clone();
+        let Some(server) = self.servers.get_mut(node) else { return };
+        let identity = server.identity();
+        let Some(last) = server.store.readable().last() else { return };
+        let Some(process) = server.process.as_mut() else { return };
+        let tail = Tail { last, committed: process.replica.committed() };
+        let machine = Stream::new(config, identity, vote, next, tail, seed);
+        process.lines.insert(stream, Line::new(machine, target));
+        self.give(node, boot, Work::Stream(stream, StreamInput::Wake));
+    }
+
+    fn write(
+        &mut self,
+        node: NodeId,
+        boot: u64,
+        id: raftwright_core::WriteId,
+        op: Write<SimTypes>,
+        leading: Option<Vote>,
+    ) {
+        let range = match &op {
+            Write::Append(entries) => {
+                entries.first().zip(entries.last()).map(|(a, b)| (a.log_id.index, b.log_id.index))
+            }
+            Write::Truncate { since } => {
+                self.fact(node, Fact::Truncating { since: *since, leading });
+                None
+            }
+            Write::Purge { upto } => {
+                self.fact(node, Fact::Purging { upto: *upto });
+                None
+            }
+            Write::Vote(_) => None,
+        };
+        let delay = self.disk_rng.duration(self.profile.flush.0, self.profile.flush.1);
+        let (now, text) = (self.now, write_text(&op));
+        self.trace.note(now, node, Kind("write"), [id.0, range.map_or(0, |(_, last)| last)], || format!("{id} {text}"));
+        let Some(server) = self.servers.get_mut(node) else { return };
+        let submitted = server.store.submit(id, op);
+        server.busy_until = server.busy_until.max(now).after(delay * server.slowness);
+        let done = server.busy_until;
+        if let Err(bad) = submitted {
+            return self.fail("writes fit the log", "Rule 1 of the design", format!("node {node}: {}", bad.0));
+        }
+        self.queue.push(done, Event::DiskDone(node, boot));
+        if let Some((first, last)) = range {
+            self.fact(node, Fact::Appended { first, last, leading });
+        }
+    }
+
+    fn on_disk_done(&mut self, node: NodeId, boot: u64) {
+        let Some(server) = self.servers.get_mut(node) else { return };
+        if server.boot != boot || server.process.is_none() {
+            return;
+        }
+        if server.hung {
+            server.stalled += 1;
+            return;
+        }
+        let Some(write) = server.store.complete_oldest() else { return };
+        self.fact(node, Fact::DiskChanged);
+        let late = if self.profile.shuffled_completions && self.disk_rng.one_in(3) {
+            self.faults.hit(Fault::CompletionReorder);
+            self.disk_rng.duration(Duration::ZERO, Duration::from_millis(5))
+        } else {
+            Duration::ZERO
+        };
+        self.queue.push(self.now.after(late), Event::Told(node, boot, write));
+    }
+
+    fn on_note(&mut self, node: NodeId, _local: Time, note: &Note<SimTypes>) {
+        let kind = match note {
+            Note::BecameLeader { .. } => "LEADER",
+            Note::SteppedDown { .. } => "STEPS DOWN",
+            Note::ElectionStarted { .. } => "ELECTION",
+            _ => "note",
+        };
+        self.trace.note(self.now, node, Kind(kind), [0, 0], || format!("{note:?}"));
+        if let Note::BecameLeader { vote } = note {
+            self.elections += 1;
+            self.last_leader = Some((node, *vote));
+            self.fact(node, Fact::BecameLeader { vote: *vote });
+        }
+    }
+
+    fn reply(&mut self, node: NodeId, boot: u64, ticket: Ticket, reply: Reply<SimTypes>) {
+        let Some(process) = self.servers.process(node, boot) else { return };
+        let Some(caller) = process.callers.remove(&ticket) else {
+            return self.fail("each ticket is answered once", "Rule 4 of the design", format!("node {node}: {ticket}"));
+        };
+        match (caller, reply) {
+            (Caller::Peer(to), Reply::Vote(response)) => {
+                if response.granted {
+                    self.fact(node, Fact::Granted { vote: response.asked, kind: response.kind });
+                }
+                self.send(node, to, Wire::VoteResponse(response));
+            }
+            (Caller::Peer(to), Reply::Heartbeat(response)) => self.send(node, to, Wire::HeartbeatResponse(response)),
+            (Caller::Stream(to, id), Reply::Append(response)) => {
+                if let AppendOutcome::Success { matched: Some(matched) } = response.outcome {
+                    self.fact(node, Fact::Acknowledged { matched });
+                }
+                self.send(node, to, Wire::AppendResponse(id, response));
+            }
+            (Caller::Operator(what), reply) => {
+                self.trace.note(self.now, node, Kind("operator"), [0, 0], || format!("{what}: {reply:?}"));
+            }
+            (Caller::Write { client, number }, reply) => self.write_replied(node, boot, client, number, reply),
+            (Caller::Read { client, number, key, committed_at_call }, reply) => {
+                self.read_replied(node, boot, (client, number, key), committed_at_call, reply);
+            }
+            (caller, reply) => {
+                let what = format!("node {node} answers {caller:?} with {reply:?}");
+                self.fail("an answer fits its question", "the contract of Input", what);
+            }
+        }
+    }
+
+    // ---- commitment and the state machine ----
+
+    fn look_at_commit(&mut self, node: NodeId, boot: u64, led: bool, config_index: u64) {
+        let Some(server) = self.servers.get_mut(node) else { return };
+        if server.boot != boot {
+            return;
+        }
+        let log = server.store.readable();
+        let Some(process) = server.process.as_mut() else { return };
+        let Some(committed) = process.replica.committed() else { return };
+        if committed.index <= process.committed_seen || !log.holds(&committed) {
+            return;
+        }
+        process.committed_seen = committed.index;
+        // A leader that was removed commits its removal and leaves in one breath.
+        let leading = led || process.replica.is_leader();
+        for index in self.ledger.last_index() + 1..=committed.index {
+            if let Some(stored) = log.get(index) {
+                self.ledger.push(stored.entry.log_id, stored.chain);
+            }
+        }
+        self.trace.note(self.now, node, Kind("commit"), [committed.index, 0], || format!("{committed}"));
+        self.fact(node, Fact::Committed { upto: committed, leading, config_index });
+    }
+
+    fn start_applying(&mut self, node: NodeId, boot: u64) {
+        let delay = self.rng.duration(self.profile.apply.0, self.profile.apply.1);
+        let Some(process) = self.servers.process(node, boot) else { return };
+        if process.applying {
+            return;
+        }
+        process.applying = true;
+        if delay > Duration::from_millis(100) {
+            self.faults.hit(Fault::SlowApply);
+        }
+        self.queue.push(self.now.after(delay), Event::Apply(node, boot));
+    }
+
+    /// Applies everything that may be applied, as one batch.
+    fn apply_some(&mut self, node: NodeId, boot: u64) {
+        loop {
+            let durable_machine = self.profile.durable_state_machine;
+            let Some(server) = self.servers.get_mut(node) else { return };
+            let Some(process) = server.process.as_mut() else { return };
+            process.applying = false;
+            let next = process.machine.applied().next_index();
+            if next > process.apply_upto {
+                break;
+            }
+            let Some(stored) = server.store.readable().get(next) else {
+                let what = format!("node {node} is told to apply {next}, which is not in its log");
+                return self.fail("what is applied can be read", "Rule 1 of the design", what);
+            };
+            let ret = process.machine.apply(&stored.entry);
+            let fact =
+                Fact::Applied { log_id: stored.entry.log_id, chain: stored.chain, state: process.machine.hash() };
+            let proposal = process.proposals.remove(&next);
+            let log_id = stored.entry.log_id;
+            if durable_machine {
+                server.saved = process.machine.clone();
+            }
+            self.fact(node, fact);
+            if let Some((proposed, client, number)) = proposal {
+                // The same log id: it is ours. Another one: ours is not in the log and never will be.
+                let answer = (proposed == log_id).then_some(ret);
+                self.write_settled(client, number, answer);
+            }
+            if self.failure.is_some() {
+                return;
+            }
+        }
+        self.serve_reads(node, boot);
+    }
+
+    // ---- facts ----
+
+    /// Shows a fact to the checkers.
+    pub(super) fn fact(&mut self, node: NodeId, fact: Fact) {
+        if self.failure.is_some() {
+            return;
+        }
+        let Some(server) = self.servers.get(node) else { return };
+        let who = Who { node, incarnation: server.incarnation, boot: server.boot };
+        let view = GodView { disks: &self.servers, ledger: &self.ledger };
+        if let Err(broken) = self.checkers.observe(who, &fact, &view) {
+            self.record_failure(broken);
+        }
+    }
+
+    /// A rule of the world itself is broken.
+    pub(super) fn fail(&mut self, property: &'static str, source: &'static str, what: String) {
+        self.record_failure(Broken { property, source, what });
+    }
+
+    fn record_failure(&mut self, broken: Broken) {
+        self.trace.note(self.now, 0, Kind("BROKEN"), [0, 0], || broken.to_string());
+        if self.failure.is_none() {
+            self.failure = Some(Failure { at: self.now, broken });
+        }
+    }
+
+    // ---- processes come and go ----
+
+    /// Starts a node's process.
+    pub fn start(&mut self, node: NodeId) {
+        let seed = self.rng.next_u64();
+        let now = self.now;
+        let Some(server) = self.servers.get_mut(node) else { return };
+        if server.process.is_some() {
+            return;
+        }
+        (server.hung, server.stalled, server.busy_until) = (false, 0, now);
+        if let Err(error) = server.start(now, &self.profile, seed) {
+            let what = format!("node {node} does not start: {error}");
+            return self.fail("a node starts from its disk", "Raft §5.1", what);
+        }
+        let boot = server.boot;
+        self.trace.note(now, node, Kind("START"), [boot, 0], || format!("boot {boot}"));
+        self.fact(node, Fact::Booted);
+        self.give(node, boot, Work::Input(Input::Wake));
+    }
+
+    /// A node's process dies.
+    pub fn crash(&mut self, node: NodeId, unsynced: Unsynced) {
+        let now = self.now;
+        let Some(server) = self.servers.get_mut(node) else { return };
+        let Some(process) = server.process.take() else { return };
+        server.paused_until = None;
+        let outcome = server.store.crash(unsynced, &mut self.disk_rng);
+        let who = match unsynced {
+            Unsynced::Lost => Fault::UnsyncedLost,
+            Unsynced::Kept => Fault::UnsyncedKept,
+            Unsynced::Prefix => Fault::UnsyncedPrefix,
+        };
+        if outcome.under_way > 0 {
+            self.faults.hit(who);
+            self.faults.hit(Fault::CrashMidWrite);
+        }
+        if outcome.torn {
+            self.faults.hit(Fault::Torn);
+        }
+        self.trace.note(now, node, Kind("CRASH"), [outcome.kept as u64, outcome.under_way as u64], || {
+            format!("{} of {} writes under way stay", outcome.kept, outcome.under_way)
+        });
+        self.fact(node, Fact::DiskChanged);
+        self.abandon(process);
+    }
+}
+
+/// What a write is, for a trace.
+fn write_text(op: &Write<SimTypes>) -> String {
+    match op {
+        Write::Vote(vote) => format!("vote {vote}"),
+        Write::Append(entries) => {
+            let ids = entries.first().zip(entries.last());
+            ids.map_or_else(String::new, |(first, last)| format!("entries {} to {}", first.log_id, last.log_id))
+        }
+        Write::Truncate { since } => format!("truncate from {since} on"),
+        Write::Purge { upto } => format!("purge up to {upto}"),
+    }
+}
