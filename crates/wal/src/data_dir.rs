@@ -15,6 +15,8 @@ const META: &str = "meta";
 const META_NEW: &str = "meta.new";
 const WAL: &str = "wal";
 const SNAPSHOTS: &str = "snapshots";
+/// Made by the file system in the root of a volume, which is a fine place for a data directory.
+const LOST_AND_FOUND: &str = "lost+found";
 
 /// Who a data directory is. The cluster id and the node id are given by people; the incarnation is minted with the
 /// directory, so that a node that lost its disk, or another one that took its id, is a stranger to everybody.
@@ -61,7 +63,8 @@ impl<D: Disk> DataDir<D> {
     pub fn open(disk: D, path: &Path, options: DataDirOptions) -> Result<Self, DataDirError> {
         disk.create_dir(path).map_err(|error| DiskError::new("create", path, &error))?;
         let names = disk.list(path).map_err(|error| DiskError::new("list", path, &error))?;
-        if let Some(name) = names.iter().find(|name| ![LOCK, META, META_NEW, WAL, SNAPSHOTS].contains(&name.as_str())) {
+        let ours = [LOCK, META, META_NEW, WAL, SNAPSHOTS, LOST_AND_FOUND];
+        if let Some(name) = names.iter().find(|name| !ours.contains(&name.as_str())) {
             return Err(DataDirError::NotOurs { path: shown(path), name: name.as_str().into() });
         }
         let lock = disk.lock(&path.join(LOCK)).map_err(|error| match error.kind() {

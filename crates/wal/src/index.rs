@@ -48,11 +48,11 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// An index in which everything behind `purged` up to `last` stood in segments that are gone.
-    pub(crate) fn carried(extent: Extent) -> Self {
+    /// An index in which everything from `first` up to `last` stood in segments that are gone.
+    pub(crate) fn carried(extent: Extent, first: u64) -> Self {
         let mut index = Self { purged: extent.purged, ..Self::default() };
         if let Some(last) = extent.last.filter(|last| extent.purged.is_none_or(|purged| purged.index < last.index)) {
-            index.first = index.next();
+            index.first = first.min(last.index);
             let count = last.index - index.first + 1;
             let gone = Slot { place: Place::Gone, len: 0, crc: 0, kind: 0 };
             index.slots.extend((0..count).map(|_| gone));

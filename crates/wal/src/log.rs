@@ -51,6 +51,8 @@ pub(crate) struct Queued<T> {
     pub(crate) replace: bool,
     /// The outline of the log once this write has taken effect.
     pub(crate) extent: Extent,
+    /// Index of the first entry of the log then.
+    pub(crate) first: u64,
     /// Number of the first entry; the others follow.
     pub(crate) number: u64,
     /// Bytes that it takes in the queue, its heads included.
@@ -357,8 +359,8 @@ impl<F, T> State<F, T> {
         let records = if let Op::Append(entries) = &op { entries.len() } else { 1 };
         let bytes = op.payload_bytes() + 2 * HEAD_LEN * records;
         self.queued_bytes += bytes;
-        let extent = self.index.extent();
-        self.queue.push_back(Queued { op, replace, extent, number, bytes, token });
+        let (extent, first) = (self.index.extent(), self.index.first());
+        self.queue.push_back(Queued { op, replace, extent, first, number, bytes, token });
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn recover<D: Disk>(disk: &D, dir: &Path, meta: &Meta) -> Result<Opti
     }
     let Some(head) = opened.first().map(|segment| segment.header.clone()) else { return Ok(None) };
     let mut replay = Replay {
-        index: Index::carried(head.extent),
+        index: Index::carried(head.extent, head.first_index),
         vote: head.vote.clone(),
         committed: head.committed,
         before: Some(head.before),

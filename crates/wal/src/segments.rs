@@ -16,15 +16,16 @@ const FRESH: &str = "fresh";
 /// How much is zeroed at once when a segment is made at once.
 const ZERO_BYTES: usize = 256 << 10;
 
-/// The next segment. Each of its sectors is zeroed before it is used: overwriting blocks that exist costs no journal
-/// commit, and recovery knows a sector that never arrived by its zeros.
+/// The next segment. Zeroes are written to it before it is used, since overwriting blocks that were written before costs
+/// no journal commit.
 pub(crate) enum Spare<F> {
     None,
-    /// Zeroed and synced up to `done`.
+    /// Zeroed and synced up to `done`. The rest reads as zero too unless the file is `used`.
     Growing {
         file: F,
         size: u64,
         done: u64,
+        used: bool,
     },
     Ready {
         file: F,
@@ -33,10 +34,13 @@ pub(crate) enum Spare<F> {
 }
 
 impl<F: DiskFile> Spare<F> {
+    /// Size of the spare, if it can be used now. Recovery knows a sector that never arrived by its zeros, so every sector
+    /// of a segment must be zero when it is first written: a file that had another use is ready when all of it is zeroed,
+    /// a new one at any time, and only costs a little more where it is not.
     pub(crate) fn ready_size(&self) -> Option<u64> {
         match self {
-            Self::Ready { size, .. } => Some(*size),
-            Self::None | Self::Growing { .. } => None,
+            Self::Ready { size, .. } | Self::Growing { size, used: false, .. } => Some(*size),
+            Self::None | Self::Growing { used: true, .. } => None,
         }
     }
 
@@ -53,18 +57,18 @@ impl<F: DiskFile> Spare<F> {
             Self::Ready { .. } => (self, false),
             Self::None if wanted == 0 => (self, false),
             Self::None => match disk.create(&wal.join(SPARE)).and_then(|file| allocated(file, target)) {
-                Ok(file) => (Self::Growing { file, size: target, done: 0 }, true),
+                Ok(file) => (Self::Growing { file, size: target, done: 0, used: false }, true),
                 Err(_) => (Self::None, false),
             },
             Self::Growing { done, .. } if done >= wanted => (self, false),
-            Self::Growing { file, size, done } => {
+            Self::Growing { file, size, done, used } => {
                 let len = step.min(usize::try_from(size - done).unwrap_or(step));
                 let zeroed = file.write_at(&vec![0; len], done).and_then(|()| file.sync_data());
                 let done = done + len as u64;
                 match zeroed {
                     Err(_) => (Self::None, false),
                     Ok(()) if done == size => (Self::Ready { file, size }, true),
-                    Ok(()) => (Self::Growing { file, size, done }, true),
+                    Ok(()) => (Self::Growing { file, size, done, used }, true),
                 }
             }
         }
@@ -91,7 +95,7 @@ fn reopen<D: Disk>(disk: &D, wal: &Path, old: &Path, size: u64) -> Option<Spare<
         return None;
     }
     disk.rename(old, &wal.join(SPARE)).ok()?;
-    Some(Spare::Growing { file, size, done: 0 })
+    Some(Spare::Growing { file, size, done: 0, used: true })
 }
 
 fn allocated<F: DiskFile>(file: F, len: u64) -> io::Result<F> {
@@ -109,7 +113,9 @@ pub(crate) fn make_segment<D: Disk>(
     zeroed: bool,
 ) -> Result<Segment<D::File>, DiskError> {
     let (file, name) = match spare {
-        Spare::Ready { file, size } if size == header.size => (file, SPARE),
+        Spare::Ready { file, size } | Spare::Growing { file, size, done: _, used: false } if size == header.size => {
+            (file, SPARE)
+        }
         Spare::Ready { .. } | Spare::Growing { .. } | Spare::None => (fresh(disk, wal, header.size, zeroed)?, FRESH),
     };
     let from = wal.join(name);

@@ -42,6 +42,7 @@ struct Taken {
     op: Op,
     replace: bool,
     extent: Extent,
+    first: u64,
     number: u64,
 }
 
@@ -72,6 +73,7 @@ pub struct Writer<D: Disk, T: Completion> {
     vote: Option<Bytes>,
     committed: Option<u64>,
     extent: Extent,
+    first_index: u64,
     step: Step,
     encoder: Encoder,
     in_hand: Vec<T>,
@@ -120,7 +122,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
     }
     remove_leftovers(&disk, &wal)?;
     let Recovered { index, vote, committed, segments, active, position, before, next_batch, findings } = recovered;
-    let extent = index.extent();
+    let (extent, first_index) = (index.extent(), index.first());
     let segments: BTreeMap<_, _> =
         segments.into_iter().map(|(sequence, segment)| (sequence, Arc::new(segment))).collect();
     let Some((sequence, segment)) = segments.last_key_value().map(|(sequence, last)| (*sequence, Arc::clone(last)))
@@ -154,6 +156,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         vote,
         committed,
         extent,
+        first_index,
         step: Step::Idle,
         encoder: Encoder::new(),
         in_hand: Vec::new(),
@@ -180,6 +183,7 @@ fn create<D: Disk>(dir: &DataDir<D>, options: &WalOptions) -> Result<Recovered<D
         vote: None,
         committed: None,
         extent: Extent::default(),
+        first_index: 0,
     };
     let segment = make_segment(dir.disk(), &dir.wal_path(), Spare::None, &header, true)?;
     Ok(Recovered {
@@ -362,9 +366,9 @@ impl<D: Disk, T: Completion> Writer<D, T> {
             // batch is much longer than the longer of the two bounds.
             bytes += queued.bytes;
             state.queued_bytes -= queued.bytes;
-            let Queued { op, replace, extent, number, bytes: _, token } = queued;
+            let Queued { op, replace, extent, first, number, bytes: _, token } = queued;
             self.in_hand.push(token);
-            batch.push(Taken { op, replace, extent, number });
+            batch.push(Taken { op, replace, extent, first, number });
         }
         let committed = state.committed;
         drop(state);
@@ -417,7 +421,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
                     self.encoder.record(kind, 0, *up_to, &[]);
                 }
             }
-            self.extent = queued.extent;
+            (self.extent, self.first_index) = (queued.extent, queued.first);
         }
         let trailer = Trailer {
             vote: self.vote.clone(),
@@ -458,6 +462,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
             vote: self.vote.clone(),
             committed: self.committed,
             extent: self.extent,
+            first_index: self.first_index,
         };
         let segment = Arc::new(make_segment(self.dir.disk(), &wal, spare, &header, false)?);
         if !self.must_roll {

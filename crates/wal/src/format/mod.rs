@@ -47,3 +47,6 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
 pub(crate) fn zero_sectors(bytes: &[u8]) -> u32 {
     bytes.chunks(SECTOR).filter(|sector| is_zero(sector)).count() as u32
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) vote: Option<Bytes>,
     pub(crate) committed: Option<u64>,
     pub(crate) extent: Extent,
+    /// Index of the first entry; that of the next one while there is none.
+    pub(crate) first_index: u64,
 }
 
 /// Why the front of a file is no header that can be used.
@@ -71,7 +73,7 @@ impl SegmentHeader {
         out.bytes(MAGIC).u16(VERSION).u16(VERSION_MIN).u32(vote.len() as u32).u64(FEATURES);
         out.u64(self.node_id).u64(self.incarnation).u64(self.salt).u64(self.sequence).u64(self.size);
         out.u64(self.first_batch).u64(self.durable_through).u64(self.committed.unwrap_or(0));
-        out.log_id(purged).log_id(last).u32(self.before).u32(flags).u64(0).u64(0).u32(0).bytes(vote);
+        out.log_id(purged).log_id(last).u32(self.before).u32(flags).u64(self.first_index).u64(0).u32(0).bytes(vote);
         let crc = checksum(self.salt, position as u64, 0, &out.0[position..]);
         out.u32(crc);
     }
@@ -102,8 +104,8 @@ impl SegmentHeader {
             (fields.u64(), fields.u64(), fields.u64(), fields.u64(), fields.u64());
         let (first_batch, durable_through, committed) = (fields.u64(), fields.u64(), fields.u64());
         let ids = [fields.u64(), fields.u64(), fields.u64(), fields.u64(), fields.u64(), fields.u64()];
-        let (before, flags) = (fields.u32(), fields.u32());
-        fields.bytes(20);
+        let (before, flags, first_index) = (fields.u32(), fields.u32(), fields.u64());
+        fields.bytes(12);
         if vote_len > VOTE_BYTES_MAX {
             return Err(SegmentHeaderError::Damaged);
         }
@@ -138,6 +140,7 @@ impl SegmentHeader {
             vote: (flags & 1 != 0).then(|| Bytes::copy_from_slice(vote)),
             committed: (flags & 2 != 0).then_some(committed),
             extent: Extent { purged: id(0, 4), last: id(3, 16) },
+            first_index,
         })
     }
 }

@@ -1,9 +1,12 @@
 //! Random histories with stops of every kind, against the model.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use raftwright_wal::testing::{Loss, SimDisk};
 
-use crate::harness::{Dice, Model, Node, random_op};
+use raftwright_wal::Op;
+
+use crate::harness::{Dice, Model, Node, entry, random_op};
 
 #[derive(Clone, Copy, Debug)]
 enum Stop {
@@ -20,8 +23,33 @@ fn stops() -> impl Strategy<Value = Stop> {
     ]
 }
 
+/// The same histories in every run; `WAL_HISTORIES` asks for more of them.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("WAL_HISTORIES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300);
+    ProptestConfig { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() }
+}
+
+/// A segment goes although later ones cut into what it held: they carry over what they need to know.
+#[test]
+fn a_log_that_was_truncated_to_nothing_outlives_its_first_segment() {
+    let disk = SimDisk::new(1);
+    let mut node = Node::open(&disk).unwrap();
+    node.done(Op::Vote(vec![1].into()));
+    node.done(Op::Append(vec![entry(1, 1, 3000), entry(1, 2, 3000)]));
+    node.done(Op::Append(vec![entry(1, 3, 1500)]));
+    node.done(Op::Truncate { from: 1 });
+    node.done(Op::Append(vec![entry(2, 1, 10), entry(2, 2, 10)]));
+    node.done(Op::Purge { up_to: entry(2, 1, 0).log_id });
+    let model = Model::of(&node.log);
+    while node.writer.housekeep() {}
+    drop(node);
+    disk.power_cut(Loss::Everything);
+    assert!(!disk.files().iter().any(|path| path.ends_with("0000000001.seg")), "the first segment is gone");
+    assert_eq!(Model::of(&Node::open(&disk).unwrap().log), model);
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// Whatever is written and however the node stops: the log comes back as of its last acknowledged write, and reads
     /// show every write at once.

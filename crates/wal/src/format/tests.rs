@@ -1,0 +1,136 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::record::{Extent, RawLogId};
+
+const SALT: u64 = 0x0123_4567_89AB_CDEF;
+const ID: RawLogId = RawLogId { term: 5, node: Some(2), index: 11 };
+
+fn segment_header(vote: Option<&'static [u8]>) -> SegmentHeader {
+    SegmentHeader {
+        node_id: 3,
+        incarnation: 0xFEED,
+        salt: SALT,
+        sequence: 7,
+        size: 1 << 20,
+        before: 0xDEAD_BEEF,
+        first_batch: 41,
+        durable_through: 40,
+        vote: vote.map(Bytes::from_static),
+        committed: Some(9),
+        extent: Extent { purged: Some(RawLogId { node: None, index: 4, ..ID }), last: Some(ID) },
+        first_index: 5,
+    }
+}
+
+fn trailer() -> Trailer {
+    Trailer {
+        vote: Some(Bytes::from_static(b"vote of term 5")),
+        committed: Some(10),
+        extent: Extent { purged: None, last: Some(RawLogId { index: 12, ..ID }) },
+        number: 41,
+        durable_through: 40,
+    }
+}
+
+/// A vote, an entry with a payload and one without, as one batch.
+fn batch() -> (Vec<u8>, u32) {
+    let mut encoder = Encoder::new();
+    encoder.begin(3, SALT, 4096, 0xDEAD_BEEF);
+    encoder.record(RecordKind::Vote, 0, RawLogId { term: 0, node: None, index: 0 }, b"vote of term 5");
+    encoder.record(RecordKind::Entry, 1, ID, b"hello");
+    encoder.record(RecordKind::Entry, 0, RawLogId { index: 12, ..ID }, b"");
+    let (bytes, after) = encoder.end(&trailer());
+    (bytes.to_vec(), after)
+}
+
+#[test]
+fn a_segment_header_comes_back_from_either_copy() {
+    for vote in [None, Some(&b""[..]), Some(b"v"), Some(&[7; 1000][..])] {
+        let header = segment_header(vote);
+        let area = header.encode();
+        assert_eq!(area.len(), SegmentHeader::area_len(vote.map_or(0, <[u8]>::len)));
+        assert_eq!(SegmentHeader::decode(&area), Ok((header.clone(), area.len())));
+        for at in 0..area.len() {
+            let mut bad = area.clone();
+            bad[at] ^= 0x40;
+            assert_eq!(SegmentHeader::decode(&bad), Ok((header.clone(), area.len())), "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn a_newer_segment_is_told_from_a_damaged_one() {
+    let header = segment_header(None);
+    let mut area = header.encode();
+    area[10] = 2;
+    assert_eq!(SegmentHeader::decode(&area).unwrap().0, header, "one copy: damage");
+    let half = area.len() / 2;
+    for at in [0, half] {
+        area[at + 10] = 2;
+        let crc = checksum(SALT, at as u64, 0, &area[at..at + 164]);
+        area[at + 164..at + 168].copy_from_slice(&crc.to_le_bytes());
+    }
+    assert_eq!(SegmentHeader::decode(&area), Err(SegmentHeaderError::Version { needs: 2 }));
+}
+
+#[test]
+fn a_batch_comes_back() {
+    let (bytes, after) = batch();
+    let HeaderState::Good(header) = header_state(&bytes, SALT, 4096) else { panic!("a good header") };
+    assert_eq!((header.role, header.count, header.number), (Role::Batch, 3, 41));
+    assert!(header.is_plausible(bytes.len() as u64) && !header.is_plausible(bytes.len() as u64 - 1));
+    assert_eq!(padded(header.total_len as usize), bytes.len());
+    assert_eq!(bytes.len(), Encoder::batch_len(3, 14 + 5, 14));
+    let whole = &bytes[..header.total_len as usize];
+    assert_eq!(Trailer::state(whole, &header, SALT, 4096), TrailerState::Good(trailer(), after));
+    for at in 0..3 {
+        let table = Head::decode(&bytes[BATCH_HEADER_LEN + HEAD_LEN * at..], SALT, 4096, header.before).unwrap();
+        let own = Head::decode(&bytes[table.offset as usize..], SALT, 4096, header.before).unwrap();
+        assert_eq!(table, own);
+        let payload = &bytes[own.offset as usize + HEAD_LEN..][..own.len as usize];
+        assert_eq!(crc32c::crc32c(payload), own.payload_crc);
+    }
+}
+
+/// What belongs to another place, another segment or another history does not verify.
+#[test]
+fn a_batch_verifies_at_its_place_only() {
+    let (bytes, _) = batch();
+    assert_eq!(header_state(&bytes, SALT, 4608), HeaderState::Bad);
+    assert_eq!(header_state(&bytes, SALT + 1, 4096), HeaderState::Bad);
+    let head = &bytes[BATCH_HEADER_LEN..];
+    assert!(Head::decode(head, SALT, 4096, 0xDEAD_BEEF).is_some());
+    assert!(Head::decode(head, SALT, 4608, 0xDEAD_BEEF).is_none());
+    assert!(Head::decode(head, SALT, 4096, 0xDEAD_BEEE).is_none());
+}
+
+/// No length in a header, however absurd, makes a reader leave the buffer.
+#[test]
+fn random_bytes_are_never_believed() {
+    let mut bytes = vec![0; 4096];
+    let mut state = 1u64;
+    for _ in 0..2000 {
+        for byte in &mut bytes {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *byte = (state >> 56) as u8;
+        }
+        assert!(!matches!(header_state(&bytes, SALT, 0), HeaderState::Good(_)));
+        assert_eq!(SegmentHeader::decode(&bytes), Err(SegmentHeaderError::Damaged));
+        assert!(Head::decode(&bytes, SALT, 0, 0).is_none());
+    }
+}
+
+/// The bytes of version 1, for ever. A change here is a change of the format: it needs a new version.
+#[test]
+fn golden_bytes_of_version_1() {
+    let mut text = String::new();
+    for (name, bytes) in [("segment header", segment_header(Some(b"vote")).encode()), ("batch", batch().0)] {
+        text.push_str(&format!("# {name}\n"));
+        for line in bytes.chunks(32) {
+            text.extend(line.iter().map(|byte| format!("{byte:02x}")));
+            text.push('\n');
+        }
+    }
+    assert_eq!(text, include_str!("golden_v1.hex"), "\n{text}");
+}
