@@ -39,7 +39,7 @@ pub use state_machine::{RaftSnapshotBuilder, RaftStateMachine};
 pub use tokio_runtime::TokioRuntime;
 pub use type_config::{
     AppData, AppDataResponse, AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, CommittedLeaderIdOf,
-    HeartbeatRequest, HeartbeatResponse, LogIdOf, MembershipOf, Of, RaftTypeConfig, StoredMembership,
+    FromAppData, HeartbeatRequest, HeartbeatResponse, LogIdOf, MembershipOf, Of, RaftTypeConfig, StoredMembership,
     TransferLeaderRequest, VoteOf, VoteRequest, VoteResponse,
 };
 

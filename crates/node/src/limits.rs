@@ -1,0 +1,29 @@
+//! The bounds of this crate that are not settings. What is a setting stands in [`Config`](raftwright_traits::Config).
+
+/// Most turns of a task without a pause. Past it, the task lets others run, however much there is to do.
+pub(crate) const TURNS_MAX: usize = 64;
+
+/// Most vote and transfer calls under way. Past it, a call is not made: such messages may be lost, and are repeated.
+pub(crate) const CALLS_MAX: usize = 64;
+
+/// Most client writes that are in the log and not answered. Past it, writes are refused as busy: the state machine is behind.
+pub(crate) const WRITES_WAITING_MAX: usize = 1 << 18;
+
+/// Most client writes that wait although this server's log has another entry in their place. Past it, the caller is told
+/// that the outcome is unknown.
+pub(crate) const REPLACED_WRITES_MAX: usize = 1 << 16;
+
+/// Most closures that wait for the state machine. Past it, their callers wait to hand them over.
+pub(crate) const CLOSURES_MAX: usize = 1_024;
+
+/// Most closures that run between two batches of entries.
+pub(crate) const CLOSURES_BATCH_MAX: usize = 64;
+
+/// Most answers that a replication task takes up in one go.
+pub(crate) const ANSWERS_BATCH_MAX: usize = 256;
+
+/// About how many bytes of the log are in memory at a time while a starting node looks for memberships.
+pub(crate) const SCAN_BYTES_MAX: usize = 4 << 20;
+
+/// How many times the longest election timeout the caller of a leadership transfer waits for the target to take over.
+pub(crate) const TRANSFER_TIMEOUTS: u64 = 2;

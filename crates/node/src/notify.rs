@@ -1,0 +1,120 @@
+//! What the node's own tasks and stores tell `RaftCore`.
+
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+
+use raftwright_core::{Report, StreamId, WriteId};
+use raftwright_traits::{HeartbeatResponse, Of, RaftTypeConfig, StorageError, VoteResponse};
+
+use crate::sync::{lock, register};
+
+/// Something that has happened inside the node.
+#[derive(Debug)]
+pub(crate) enum Notify<C: RaftTypeConfig> {
+    /// A log write has ended.
+    LogDone { write: WriteId, result: Result<(), StorageError> },
+    /// A voter has answered.
+    VoteResponse(VoteResponse<C>),
+    /// A target has answered a heartbeat.
+    HeartbeatResponse(HeartbeatResponse<C>),
+}
+
+/// The queue of [`Notify`]s, and the newest reports of the streams. Nobody who puts something in ever waits: a log store
+/// does so from its flush, on any thread.
+///
+/// It is bounded by what can be under way: `LogDone` by the writes that the replica submits before it waits
+/// (`log_writes_max`), vote answers by [`CALLS_MAX`](crate::limits::CALLS_MAX), heartbeat answers by one for each heartbeat
+/// that `RaftCore` sends, and reports by one of each kind for each stream, since a newer one takes the place of an older.
+pub(crate) struct NotifyQueue<C: RaftTypeConfig> {
+    inner: Mutex<Inner<C>>,
+}
+
+/// What has come in since the last look.
+pub(crate) struct Batch<C: RaftTypeConfig> {
+    pub(crate) events: Vec<Notify<C>>,
+    pub(crate) reports: Vec<StreamReports<C>>,
+    /// The node is to stop.
+    pub(crate) stop: bool,
+}
+
+/// The newest reports of a stream.
+pub(crate) struct StreamReports<C: RaftTypeConfig> {
+    pub(crate) stream: StreamId,
+    pub(crate) matched: Option<Report<Of<C>>>,
+    pub(crate) needs_snapshot: Option<Report<Of<C>>>,
+    pub(crate) higher_vote: Option<Report<Of<C>>>,
+}
+
+struct Inner<C: RaftTypeConfig> {
+    batch: Batch<C>,
+    reader: Option<Waker>,
+}
+
+impl<C: RaftTypeConfig> Batch<C> {
+    pub(crate) fn new() -> Self {
+        Self { events: Vec::new(), reports: Vec::new(), stop: false }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.reports.is_empty() && !self.stop
+    }
+}
+
+impl<C: RaftTypeConfig> NotifyQueue<C> {
+    pub(crate) fn new() -> Self {
+        Self { inner: Mutex::new(Inner { batch: Batch::new(), reader: None }) }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Batch<C>)) {
+        let mut inner = lock(&self.inner);
+        change(&mut inner.batch);
+        let reader = inner.reader.take();
+        drop(inner);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    pub(crate) fn push(&self, event: Notify<C>) {
+        self.change(|batch| batch.events.push(event));
+    }
+
+    pub(crate) fn stop(&self) {
+        self.change(|batch| batch.stop = true);
+    }
+
+    /// A stream's report, in place of its last one of that kind. A newer `Matched` of a stream says all that an older did.
+    pub(crate) fn report(&self, stream: StreamId, report: Report<Of<C>>) {
+        self.change(|batch| {
+            let at = match batch.reports.iter().position(|reports| reports.stream == stream) {
+                Some(at) => at,
+                None => {
+                    batch.reports.push(StreamReports {
+                        stream,
+                        matched: None,
+                        needs_snapshot: None,
+                        higher_vote: None,
+                    });
+                    batch.reports.len() - 1
+                }
+            };
+            let reports = &mut batch.reports[at];
+            match &report {
+                Report::Matched { .. } => reports.matched = Some(report),
+                Report::NeedsSnapshot => reports.needs_snapshot = Some(report),
+                Report::HigherVote(_) => reports.higher_vote = Some(report),
+            }
+        });
+    }
+
+    /// Takes all there is into `into`, which must be empty.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>, into: &mut Batch<C>) -> Poll<()> {
+        let mut inner = lock(&self.inner);
+        if inner.batch.is_empty() {
+            register(&mut inner.reader, cx);
+            return Poll::Pending;
+        }
+        std::mem::swap(&mut inner.batch, into);
+        Poll::Ready(())
+    }
+}

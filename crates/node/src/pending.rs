@@ -1,0 +1,72 @@
+//! Client writes that stand in the log and wait for their entries to be applied.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use raftwright_traits::{ClientWriteError, LogIdOf, LogIndex, RaftTypeConfig, UnknownReason};
+
+use crate::limits::REPLACED_WRITES_MAX;
+use crate::msg::WriteTx;
+
+/// A caller, and where its entry stands.
+pub(crate) type Waiter<C> = (LogIdOf<C>, WriteTx<C>);
+
+/// The waiting writes, by index.
+///
+/// A write stays here when its entry is truncated or its leader deposed: the entry may live on in another server's log
+/// and be committed by a later leader. Only an applied entry with its index decides.
+pub(crate) struct PendingWrites<C: RaftTypeConfig> {
+    /// Ascending by index.
+    current: VecDeque<Waiter<C>>,
+    /// Those in whose place this server has proposed another entry since.
+    replaced: BTreeMap<LogIndex, Vec<Waiter<C>>>,
+    replaced_count: usize,
+}
+
+impl<C: RaftTypeConfig> PendingWrites<C> {
+    pub(crate) fn new() -> Self {
+        Self { current: VecDeque::new(), replaced: BTreeMap::new(), replaced_count: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.current.len() + self.replaced_count
+    }
+
+    /// Adds a write whose entry was appended just now.
+    pub(crate) fn push(&mut self, log_id: LogIdOf<C>, tx: WriteTx<C>) {
+        while let Some((old, tx)) = self.current.pop_back_if(|(old, _)| old.index >= log_id.index) {
+            if self.replaced_count >= REPLACED_WRITES_MAX {
+                let _ = tx.send(Err(ClientWriteError::Unknown(UnknownReason::LeadershipLost)));
+                continue;
+            }
+            self.replaced.entry(old.index).or_default().push((old, tx));
+            self.replaced_count += 1;
+        }
+        self.current.push_back((log_id, tx));
+    }
+
+    /// Moves those up to this index to the end of `into`, ascending by index.
+    pub(crate) fn take_upto(&mut self, index: LogIndex, into: &mut VecDeque<Waiter<C>>) {
+        if self.replaced.first_key_value().is_none_or(|(first, _)| *first > index) {
+            while let Some(waiter) = self.current.pop_front_if(|(log_id, _)| log_id.index <= index) {
+                into.push_back(waiter);
+            }
+            return;
+        }
+        let later = self.replaced.split_off(&index.saturating_add(1));
+        let due = std::mem::replace(&mut self.replaced, later);
+        let mut all: Vec<Waiter<C>> = due.into_values().flatten().collect();
+        self.replaced_count -= all.len();
+        while let Some(waiter) = self.current.pop_front_if(|(log_id, _)| log_id.index <= index) {
+            all.push(waiter);
+        }
+        all.sort_by_key(|(log_id, _)| log_id.index);
+        into.extend(all);
+    }
+
+    /// Forgets all, which tells the callers that no answer will come.
+    pub(crate) fn clear(&mut self) {
+        self.current.clear();
+        self.replaced.clear();
+        self.replaced_count = 0;
+    }
+}

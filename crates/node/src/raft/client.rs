@@ -1,0 +1,198 @@
+//! What clients and operators ask. A call that finds the queue full is refused at once.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+
+use raftwright_core::{LogIdOption, Membership, ServerState};
+use raftwright_traits::{
+    AsyncRuntime, ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, FromAppData, InitializeError,
+    LinearizableReadError, LogIdOf, RaftError, RaftTypeConfig, Span, TransferLeaderError, UnknownReason,
+};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
+
+use super::{IntoNodes, Raft};
+use crate::metrics::{RaftMetrics, WaitError};
+use crate::msg::{ClientWriteResponse, RaftMsg, Tx};
+
+type Answer<V, E> = oneshot::Receiver<Result<V, E>>;
+
+impl<C: RaftTypeConfig> Raft<C> {
+    /// Hands a call over if there is room, and `busy` if there is none.
+    fn submit<V, E>(
+        &self,
+        message: impl FnOnce(Tx<V, E>) -> RaftMsg<C>,
+        busy: E,
+    ) -> Result<Answer<V, E>, RaftError<E>> {
+        self.check()?;
+        let (tx, rx) = oneshot::channel();
+        match self.inner().api.try_send(message(tx)) {
+            Ok(()) => Ok(rx),
+            Err(TrySendError::Full(_)) => Err(RaftError::APIError(busy)),
+            Err(TrySendError::Closed(_)) => Err(RaftError::Fatal(self.shared().end())),
+        }
+    }
+
+    /// The answer to a call whose outcome needs no more than "the node has stopped" when there is none.
+    async fn answer<V, E>(&self, answer: Answer<V, E>) -> Result<V, RaftError<E>> {
+        match answer.await {
+            Ok(result) => result.map_err(RaftError::APIError),
+            Err(_) => Err(RaftError::Fatal(self.shared().end())),
+        }
+    }
+
+    /// Makes this blank server the first of a cluster with these members, this server among them. Either a map with what
+    /// to store about each member, or a set of ids. Returns when the membership is durable here. It is harmless to do the
+    /// same, with the same members, on several of them.
+    ///
+    /// # Errors
+    /// [`InitializeError`]: surely nothing was done. A server that has a log or a vote is never initialized again.
+    pub async fn initialize(
+        &self,
+        members: impl IntoNodes<C::NodeId, C::Node>,
+    ) -> Result<(), RaftError<InitializeError<C>>> {
+        let nodes = members.into_nodes();
+        let voters = nodes.keys().copied().collect();
+        let membership = Membership::new(vec![voters], nodes)
+            .map_err(|error| RaftError::APIError(InitializeError::Membership(error)))?;
+        let answer = self.submit(|tx| RaftMsg::Initialize { membership, tx }, InitializeError::Busy)?;
+        self.answer(answer).await.map(drop)
+    }
+
+    /// Appends a command to the log, and returns what the state machine answers once it is committed and applied.
+    ///
+    /// # Errors
+    /// [`ClientWriteError`] says whether the command is surely not applied, or whether that is unknown.
+    /// [`RaftError::Fatal`]: the node had stopped before, and the command is surely not applied.
+    pub async fn client_write(&self, data: C::D) -> Result<ClientWriteResponse<C>, RaftError<ClientWriteError<C>>> {
+        let answer = self.submit_write(data)?;
+        answer.await.unwrap_or(Err(ClientWriteError::Unknown(UnknownReason::Stopped))).map_err(RaftError::APIError)
+    }
+
+    /// [`client_write`](Self::client_write) for a caller that does not wait for ever. The command may be applied after the
+    /// deadline all the same.
+    ///
+    /// # Errors
+    /// As `client_write`; [`UnknownReason::Deadline`] if there was no answer in time.
+    pub async fn client_write_with_deadline(
+        &self,
+        data: C::D,
+        timeout: Span,
+    ) -> Result<ClientWriteResponse<C>, RaftError<ClientWriteError<C>>> {
+        let runtime = &self.shared().runtime;
+        let mut late = pin!(runtime.sleep_until(runtime.now() + timeout));
+        let answer = self.submit_write(data)?;
+        let result = tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or(Err(ClientWriteError::Unknown(UnknownReason::Stopped))),
+            () = &mut late => Err(ClientWriteError::Unknown(UnknownReason::Deadline)),
+        };
+        result.map_err(RaftError::APIError)
+    }
+
+    fn submit_write(
+        &self,
+        data: C::D,
+    ) -> Result<Answer<ClientWriteResponse<C>, ClientWriteError<C>>, RaftError<ClientWriteError<C>>> {
+        let entry = C::Entry::from_app_data(data);
+        self.submit(|tx| RaftMsg::ClientWrite { entry, tx }, ClientWriteError::Busy)
+    }
+
+    /// Makes sure that a read of the state machine, here and after this, sees every write that was acknowledged before
+    /// this call: a quorum has confirmed that this server leads, and the state machine has applied up to the log id that
+    /// is returned (read-index, Thesis §6.4).
+    ///
+    /// # Errors
+    /// [`LinearizableReadError`]; a read changes nothing, and asking again is always safe.
+    pub async fn ensure_linearizable(&self) -> Result<Option<LogIdOf<C>>, RaftError<LinearizableReadError<C>>> {
+        let answer = self.submit(|tx| RaftMsg::Read { tx }, LinearizableReadError::Busy)?;
+        self.answer(answer).await
+    }
+
+    /// Adds a member that receives the log and has no vote, or sets what is stored about a member. Returns the membership
+    /// entry once it is committed; if `blocking`, once the member also has the log up to that entry.
+    ///
+    /// # Errors
+    /// [`ChangeMembershipError`]. If the leadership is lost while a blocking call waits for the member, the caller is sent
+    /// to the new leader, although the member *is* added.
+    pub async fn add_learner(
+        &self,
+        id: C::NodeId,
+        node: C::Node,
+        blocking: bool,
+    ) -> Result<LogIdOf<C>, RaftError<ChangeMembershipError<C>>> {
+        let log_id = self.change(|tx| RaftMsg::AddLearner { id, node, tx }).await?;
+        if blocking {
+            self.wait_for_learner(id, log_id).await?;
+        }
+        Ok(log_id)
+    }
+
+    async fn wait_for_learner(
+        &self,
+        id: C::NodeId,
+        log_id: LogIdOf<C>,
+    ) -> Result<(), RaftError<ChangeMembershipError<C>>> {
+        let caught_up = |metrics: &RaftMetrics<C>| {
+            let matched = metrics.replication.as_ref().and_then(|replication| replication.get(&id)).copied().flatten();
+            matched.index_or_zero() >= log_id.index
+        };
+        // The metrics may be older than the answer just received, so "does not lead" counts only behind that entry.
+        let is_over = |metrics: &RaftMetrics<C>| {
+            metrics.state != ServerState::Leader && metrics.last_log_id.index_or_zero() >= log_id.index
+        };
+        match self.wait(None).metrics(|m| caught_up(m) || is_over(m), "the learner has caught up").await {
+            Ok(metrics) if caught_up(&metrics) || id == self.id() => Ok(()),
+            Ok(metrics) => {
+                let leader_id = metrics.current_leader;
+                let leader_node = leader_id.and_then(|id| metrics.membership_config.membership.node(&id).cloned());
+                let forward = ForwardToLeader { leader_id, leader_node };
+                Err(RaftError::APIError(ChangeMembershipError::ForwardToLeader(forward)))
+            }
+            Err(WaitError::Stopped { why, .. }) => Err(RaftError::Fatal(why)),
+            Err(WaitError::Timeout(_)) => Err(RaftError::Fatal(Fatal::Stopped)),
+        }
+    }
+
+    /// Changes the voters to exactly this set, through a joint membership that is left without anybody's help (Raft §6).
+    /// Each must be a member already. Voters that are no longer leave the cluster, or stay as learners if `retain`.
+    /// Returns the entry of the new membership once it is committed.
+    ///
+    /// # Errors
+    /// [`ChangeMembershipError`] says whether the change is surely not applied.
+    pub async fn change_membership(
+        &self,
+        voters: BTreeSet<C::NodeId>,
+        retain: bool,
+    ) -> Result<LogIdOf<C>, RaftError<ChangeMembershipError<C>>> {
+        self.change(|tx| RaftMsg::ChangeMembership { voters, retain, tx }).await
+    }
+
+    /// Takes learners out of the cluster. Returns the entry of the new membership once it is committed.
+    ///
+    /// # Errors
+    /// [`ChangeMembershipError`] says whether the change is surely not applied.
+    pub async fn remove_learners(
+        &self,
+        ids: BTreeSet<C::NodeId>,
+    ) -> Result<LogIdOf<C>, RaftError<ChangeMembershipError<C>>> {
+        self.change(|tx| RaftMsg::RemoveLearners { ids, tx }).await
+    }
+
+    async fn change(
+        &self,
+        message: impl FnOnce(Tx<LogIdOf<C>, ChangeMembershipError<C>>) -> RaftMsg<C>,
+    ) -> Result<LogIdOf<C>, RaftError<ChangeMembershipError<C>>> {
+        let answer = self.submit(message, ChangeMembershipError::Busy)?;
+        answer.await.unwrap_or(Err(ChangeMembershipError::Unknown(UnknownReason::Stopped))).map_err(RaftError::APIError)
+    }
+
+    /// Hands the leadership to another voter (Thesis §3.10). Returns once this server has given way.
+    ///
+    /// # Errors
+    /// [`TransferLeaderError`]. A full queue is told as [`TransferLeaderError::InProgress`]: try again soon.
+    pub async fn transfer_leader(&self, to: C::NodeId) -> Result<(), RaftError<TransferLeaderError<C>>> {
+        let answer = self.submit(|tx| RaftMsg::TransferLeader { to, tx }, TransferLeaderError::InProgress)?;
+        self.answer(answer).await
+    }
+}

@@ -1,0 +1,293 @@
+//! The task at the centre: owns the replica and the log's writing end.
+
+mod effects;
+mod publish;
+mod streams;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use raftwright_core::{Effects, Input, Replica, Rng, ServerState};
+use raftwright_traits::{
+    AsyncRuntime, ClientWriteError, Fatal, LinearizableReadError, Of, RaftLogStorage, RaftNetworkFactory,
+    RaftTypeConfig, Span, Time, TransferLeaderError,
+};
+use tokio::sync::mpsc;
+
+use crate::alarm::Alarm;
+use crate::limits::{TRANSFER_TIMEOUTS, TURNS_MAX, WRITES_WAITING_MAX};
+use crate::msg::{RaftMsg, TransferTx, Waiting};
+use crate::notify::{Batch, Notify};
+use crate::pending::PendingWrites;
+use crate::shared::Shared;
+use crate::sm::Inbox;
+use crate::sync::pause;
+use crate::tickets::Tickets;
+
+use publish::Published;
+use streams::Streams;
+
+/// Takes up what has come in, many messages at a time; steps the replica through them; runs what it wants done. It waits
+/// for its inbox and its deadline, and for nothing else: no disk, no peer, no state machine.
+pub(crate) struct RaftCore<C: RaftTypeConfig, N, LS> {
+    shared: Arc<Shared<C>>,
+    replica: Replica<Of<C>>,
+    effects: Effects<Of<C>>,
+    log_store: LS,
+    /// The calls of the handle.
+    api: mpsc::Receiver<RaftMsg<C>>,
+    messages: Vec<RaftMsg<C>>,
+    batch: Batch<C>,
+    alarm: Alarm<C::AsyncRuntime>,
+    tickets: Tickets<Waiting<C>>,
+    pending: PendingWrites<C>,
+    /// The transfers that were asked for, and when their callers are told that it took too long.
+    transfers: Vec<(Time, TransferTx<C>)>,
+    worker: Arc<Inbox<C>>,
+    streams: Streams<C, N>,
+    published: Published<C>,
+    rng: Rng,
+    /// Every handle has gone, and no call can come any more.
+    api_closed: bool,
+}
+
+impl<C, N, LS> RaftCore<C, N, LS>
+where
+    C: RaftTypeConfig,
+    N: RaftNetworkFactory<C>,
+    LS: RaftLogStorage<C>,
+{
+    pub(crate) fn new(
+        shared: Arc<Shared<C>>,
+        replica: Replica<Of<C>>,
+        log_store: LS,
+        network: N,
+        api: mpsc::Receiver<RaftMsg<C>>,
+        worker: Arc<Inbox<C>>,
+        rng: Rng,
+    ) -> Self {
+        let alarm = Alarm::new(shared.runtime.clone());
+        let streams = Streams::new(Arc::clone(&shared), network);
+        Self {
+            shared,
+            replica,
+            effects: Effects::new(),
+            log_store,
+            api,
+            messages: Vec::new(),
+            batch: Batch::new(),
+            alarm,
+            tickets: Tickets::new(),
+            pending: PendingWrites::new(),
+            transfers: Vec::new(),
+            worker,
+            streams,
+            published: Published::new(),
+            rng,
+            api_closed: false,
+        }
+    }
+
+    /// Runs until the node is told to stop or cannot go on.
+    pub(crate) async fn run(&mut self) {
+        let now = self.shared.runtime.now();
+        self.replica.step(now, Input::Wake, &mut self.effects);
+        self.run_effects().await;
+        let mut turns = 0;
+        loop {
+            let idle = self.wait().await;
+            turns = if idle { 0 } else { turns + 1 };
+            if turns >= TURNS_MAX {
+                turns = 0;
+                pause().await;
+            }
+            if self.batch.stop {
+                return;
+            }
+            if let Err(fatal) = self.turn() {
+                tracing::error!(error = %fatal, "the node stops");
+                return self.shared.stop(fatal);
+            }
+            self.run_effects().await;
+            self.settle_transfers();
+        }
+    }
+
+    /// Waits until there is something to do, and takes it up. Says whether it had to wait; observers are told before.
+    async fn wait(&mut self) -> bool {
+        let mut waited = false;
+        let batch_max = self.shared.config.api_batch_max;
+        poll_fn(|cx| {
+            let mut ready = self.shared.notify.poll_take(cx, &mut self.batch).is_ready();
+            if !self.api_closed {
+                match self.api.poll_recv_many(cx, &mut self.messages, batch_max) {
+                    Poll::Ready(0) => self.api_closed = true,
+                    Poll::Ready(_) => ready = true,
+                    Poll::Pending => {}
+                }
+            }
+            if !ready {
+                self.alarm.set(self.deadline());
+                ready = self.alarm.poll(cx).is_ready();
+            }
+            if ready {
+                return Poll::Ready(());
+            }
+            if !waited {
+                self.publish();
+            }
+            waited = true;
+            Poll::Pending
+        })
+        .await;
+        waited
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let transfer = self.transfers.iter().map(|(until, _)| *until).min();
+        let replica = if self.may_wake() { self.replica.deadline() } else { None };
+        [replica, transfer].into_iter().flatten().min()
+    }
+
+    /// Elections do not start by themselves if the settings say so; one that was started goes on.
+    fn may_wake(&self) -> bool {
+        self.shared.config.enable_elect
+            || match self.replica.server_state() {
+                ServerState::Learner | ServerState::Follower => false,
+                ServerState::PreCandidate | ServerState::Candidate | ServerState::Leader => true,
+            }
+    }
+
+    /// Steps the replica through all that has come in. What has come in counts before a deadline that has passed: a
+    /// server that was slow to look has not lost its leader.
+    fn turn(&mut self) -> Result<(), Fatal> {
+        let now = self.shared.runtime.now();
+        let mut events = std::mem::take(&mut self.batch.events);
+        for event in events.drain(..) {
+            self.on_notify(now, event)?;
+        }
+        self.batch.events = events;
+        for reports in self.batch.reports.drain(..) {
+            let stream = reports.stream;
+            for report in [reports.matched, reports.needs_snapshot, reports.higher_vote].into_iter().flatten() {
+                self.replica.step(now, Input::Stream { stream, report }, &mut self.effects);
+            }
+        }
+        let mut messages = std::mem::take(&mut self.messages);
+        let mut room = self.room_for_writes();
+        for message in messages.drain(..) {
+            self.on_message(now, message, &mut room);
+        }
+        self.messages = messages;
+        if self.may_wake() && self.replica.deadline().is_some_and(|deadline| deadline <= now) {
+            self.replica.step(now, Input::Wake, &mut self.effects);
+        }
+        Ok(())
+    }
+
+    fn on_notify(&mut self, now: Time, event: Notify<C>) -> Result<(), Fatal> {
+        let input = match event {
+            Notify::LogDone { write, result } => {
+                result?;
+                Input::LogDone { write }
+            }
+            Notify::VoteResponse(response) => Input::VoteResponse(response),
+            Notify::HeartbeatResponse(response) => {
+                self.published.heard(response.from.id, now);
+                Input::HeartbeatResponse(response)
+            }
+        };
+        self.replica.step(now, input, &mut self.effects);
+        Ok(())
+    }
+
+    /// How many more client writes may be in the log without an answer.
+    fn room_for_writes(&self) -> usize {
+        WRITES_WAITING_MAX.saturating_sub(self.pending.len() + self.worker.writes_waiting())
+    }
+
+    fn on_message(&mut self, now: Time, message: RaftMsg<C>, room: &mut usize) {
+        let tickets = &mut self.tickets;
+        let input = match message {
+            RaftMsg::Vote { request, tx } => Input::VoteRequest { ticket: tickets.issue(Waiting::Vote(tx)), request },
+            RaftMsg::Heartbeat { request, tx } => {
+                Input::Heartbeat { ticket: tickets.issue(Waiting::Heartbeat(tx)), request }
+            }
+            RaftMsg::AppendEntries { request, tx } => {
+                Input::AppendEntries { ticket: tickets.issue(Waiting::Append(tx)), request }
+            }
+            RaftMsg::TransferRequest { request } => Input::TransferRequest { request },
+            RaftMsg::ClientWrite { entry, tx } => {
+                if *room == 0 {
+                    return drop(tx.send(Err(ClientWriteError::Busy)));
+                }
+                *room -= 1;
+                Input::Propose { ticket: tickets.issue(Waiting::Write(tx)), entry }
+            }
+            RaftMsg::Read { tx } => {
+                if self.worker.reads_waiting() >= self.shared.config.reads_max {
+                    return drop(tx.send(Err(LinearizableReadError::Busy)));
+                }
+                Input::Read { ticket: tickets.issue(Waiting::Read(tx)) }
+            }
+            RaftMsg::Initialize { membership, tx } => {
+                Input::Initialize { ticket: tickets.issue(Waiting::Initialize(tx)), membership }
+            }
+            RaftMsg::AddLearner { id, node, tx } => {
+                Input::AddLearner { ticket: tickets.issue(Waiting::Change(tx)), id, node }
+            }
+            RaftMsg::ChangeMembership { voters, retain, tx } => {
+                Input::ChangeMembership { ticket: tickets.issue(Waiting::Change(tx)), voters, retain }
+            }
+            RaftMsg::RemoveLearners { ids, tx } => {
+                Input::RemoveLearners { ticket: tickets.issue(Waiting::Change(tx)), ids }
+            }
+            RaftMsg::TransferLeader { to, tx } => {
+                Input::TransferLeader { ticket: tickets.issue(Waiting::Transfer(tx)), to }
+            }
+            RaftMsg::Elect => Input::Elect,
+            RaftMsg::Beat => Input::Beat,
+            RaftMsg::Look(look) => return look(&self.replica),
+        };
+        self.replica.step(now, input, &mut self.effects);
+    }
+
+    /// Tells the callers of transfers how they ended: the target has taken over once this server leads no more.
+    fn settle_transfers(&mut self) {
+        if self.transfers.is_empty() {
+            return;
+        }
+        let leads = self.replica.server_state() == ServerState::Leader;
+        let now = self.shared.runtime.now();
+        for (until, tx) in std::mem::take(&mut self.transfers) {
+            if !leads {
+                let _ = tx.send(Ok(()));
+            } else if until <= now {
+                let _ = tx.send(Err(TransferLeaderError::Deadline));
+            } else {
+                self.transfers.push((until, tx));
+            }
+        }
+    }
+
+    fn await_transfer(&mut self, tx: TransferTx<C>) {
+        let timeout = Span::from_millis(self.shared.config.election_timeout_max) * TRANSFER_TIMEOUTS;
+        self.transfers.push((self.shared.runtime.now() + timeout, tx));
+    }
+
+    /// The end: everybody who waits is told, every task ends. To be called once, whatever made the end.
+    pub(crate) async fn finish(&mut self) {
+        self.api.close();
+        self.streams.close_all();
+        self.worker.stop();
+        // Whoever waits for one of these sees that its answer will not come, and asks why the node has stopped.
+        self.messages.clear();
+        self.tickets.clear();
+        self.pending.clear();
+        self.transfers.clear();
+        while self.api.try_recv().is_ok() {}
+        self.publish_end();
+        self.streams.join_all().await;
+    }
+}

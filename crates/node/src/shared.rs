@@ -1,0 +1,143 @@
+//! What the tasks of a node have in common.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use raftwright_core::WriteId;
+use raftwright_traits::{Config, Fatal, FlushSink, LogIdOf, LogIndex, RaftTypeConfig, StorageError};
+use tokio::sync::watch;
+
+use crate::metrics::{RaftDataMetrics, RaftMetrics, RaftServerMetrics};
+use crate::notify::{Notify, NotifyQueue};
+use crate::sync::{catch_panic, lock};
+
+/// One for each node. It holds no handle of the node, so it keeps nothing alive.
+pub(crate) struct Shared<C: RaftTypeConfig> {
+    pub(crate) id: C::NodeId,
+    pub(crate) config: Arc<Config>,
+    pub(crate) runtime: C::AsyncRuntime,
+    pub(crate) notify: NotifyQueue<C>,
+    /// For observers only: no task of the node waits on it.
+    pub(crate) metrics: watch::Sender<RaftMetrics<C>>,
+    /// Parts of the metrics, kept up to date only while somebody looks.
+    data_metrics: watch::Sender<RaftDataMetrics<C>>,
+    server_metrics: watch::Sender<RaftServerMetrics<C>>,
+    /// Why the node stops: the first reason stays.
+    fatal: OnceLock<Fatal>,
+    /// The index of the last applied entry.
+    applied: AtomicU64,
+    /// The last purged entry, for the readers of the log.
+    purged: Mutex<Option<LogIdOf<C>>>,
+}
+
+impl<C: RaftTypeConfig> Shared<C> {
+    pub(crate) fn new(
+        id: C::NodeId,
+        config: Arc<Config>,
+        runtime: C::AsyncRuntime,
+        metrics: RaftMetrics<C>,
+        purged: Option<LogIdOf<C>>,
+    ) -> Self {
+        let applied = AtomicU64::new(metrics.last_applied.map_or(0, |id| id.index));
+        Self {
+            id,
+            config,
+            runtime,
+            notify: NotifyQueue::new(),
+            data_metrics: watch::Sender::new(metrics.data()),
+            server_metrics: watch::Sender::new(metrics.server()),
+            metrics: watch::Sender::new(metrics),
+            fatal: OnceLock::new(),
+            applied,
+            purged: Mutex::new(purged),
+        }
+    }
+
+    /// Tells the node to stop. The first reason counts.
+    pub(crate) fn stop(&self, why: Fatal) {
+        let _ = self.fatal.set(why);
+        self.notify.stop();
+    }
+
+    /// Why the node stops, once it does.
+    pub(crate) fn fatal(&self) -> Option<&Fatal> {
+        self.fatal.get()
+    }
+
+    /// Why the node has stopped, for a caller that got no answer.
+    pub(crate) fn end(&self) -> Fatal {
+        self.fatal.get().cloned().unwrap_or(Fatal::Stopped)
+    }
+
+    pub(crate) fn applied(&self) -> LogIndex {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Called by the state machine's worker alone.
+    pub(crate) fn set_applied(&self, applied: LogIdOf<C>) {
+        self.applied.store(applied.index, Ordering::Release);
+        self.metrics.send_modify(|metrics| metrics.last_applied = Some(applied));
+        self.publish_parts();
+    }
+
+    /// Brings the parts of the metrics up to date, for those who look at them.
+    pub(crate) fn publish_parts(&self) {
+        if self.data_metrics.receiver_count() == 0 && self.server_metrics.receiver_count() == 0 {
+            return;
+        }
+        // Holding the whole while a part is set keeps an older part from overwriting a newer one.
+        let metrics = self.metrics.borrow();
+        if self.data_metrics.receiver_count() > 0 {
+            self.data_metrics.send_if_modified(|part| set(part, metrics.data()));
+        }
+        if self.server_metrics.receiver_count() > 0 {
+            self.server_metrics.send_if_modified(|part| set(part, metrics.server()));
+        }
+    }
+
+    pub(crate) fn watch_data(&self) -> watch::Receiver<RaftDataMetrics<C>> {
+        let receiver = self.data_metrics.subscribe();
+        self.publish_parts();
+        receiver
+    }
+
+    pub(crate) fn watch_server(&self) -> watch::Receiver<RaftServerMetrics<C>> {
+        let receiver = self.server_metrics.subscribe();
+        self.publish_parts();
+        receiver
+    }
+
+    pub(crate) fn purged(&self) -> Option<LogIdOf<C>> {
+        *lock(&self.purged)
+    }
+
+    pub(crate) fn set_purged(&self, purged: LogIdOf<C>) {
+        *lock(&self.purged) = Some(purged);
+    }
+}
+
+/// Sets a value; says whether it is another than before.
+fn set<V: PartialEq>(place: &mut V, value: V) -> bool {
+    let is_new = *place != value;
+    *place = value;
+    is_new
+}
+
+impl<C: RaftTypeConfig> FlushSink for Shared<C> {
+    fn flushed(&self, write: WriteId, result: Result<(), StorageError>) {
+        self.notify.push(Notify::LogDone { write, result });
+    }
+}
+
+/// Runs a task of the node: if it panics, the node stops.
+pub(crate) async fn guarded<C: RaftTypeConfig>(
+    shared: Arc<Shared<C>>,
+    name: &'static str,
+    task: impl Future<Output = ()>,
+) {
+    if let Err(panic) = catch_panic(task).await {
+        tracing::error!(task = name, %panic, "a task panicked");
+        shared.stop(Fatal::Panicked(format!("{name}: {panic}")));
+    }
+}

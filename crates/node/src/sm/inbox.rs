@@ -1,0 +1,117 @@
+//! What `RaftCore` hands to the state machine's worker.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use raftwright_traits::{LogIdOf, RaftTypeConfig};
+
+use crate::msg::ReadTx;
+use crate::pending::{PendingWrites, Waiter};
+use crate::sync::{lock, register};
+
+/// A read that waits for an entry to be applied.
+pub(crate) type ReadWaiter<C> = (LogIdOf<C>, ReadTx<C>);
+
+/// How far to apply, and who waits for it. `RaftCore` never waits here: "apply up to" is one value that grows, and those
+/// who wait are counted before they are let in (`WRITES_WAITING_MAX`, `reads_max`).
+pub(crate) struct Inbox<C: RaftTypeConfig> {
+    inner: Mutex<Orders<C>>,
+    writes_waiting: AtomicUsize,
+    reads_waiting: AtomicUsize,
+}
+
+struct Orders<C: RaftTypeConfig> {
+    taken: Taken<C>,
+    reader: Option<Waker>,
+}
+
+/// What has come in since the last look.
+pub(crate) struct Taken<C: RaftTypeConfig> {
+    pub(crate) upto: Option<LogIdOf<C>>,
+    /// Ascending by index.
+    pub(crate) writes: VecDeque<Waiter<C>>,
+    pub(crate) reads: Vec<ReadWaiter<C>>,
+    pub(crate) stop: bool,
+}
+
+impl<C: RaftTypeConfig> Taken<C> {
+    pub(crate) fn new() -> Self {
+        Self { upto: None, writes: VecDeque::new(), reads: Vec::new(), stop: false }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.upto.is_none() && self.reads.is_empty() && !self.stop
+    }
+}
+
+impl<C: RaftTypeConfig> Inbox<C> {
+    pub(crate) fn new() -> Self {
+        Self {
+            inner: Mutex::new(Orders { taken: Taken::new(), reader: None }),
+            writes_waiting: AtomicUsize::new(0),
+            reads_waiting: AtomicUsize::new(0),
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Taken<C>)) {
+        let mut inner = lock(&self.inner);
+        change(&mut inner.taken);
+        let reader = inner.reader.take();
+        drop(inner);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Apply up to here, and answer those of the writes whose entries that are.
+    pub(crate) fn apply(&self, upto: LogIdOf<C>, pending: &mut PendingWrites<C>) {
+        self.change(|taken| {
+            taken.upto = Some(upto);
+            let before = taken.writes.len();
+            pending.take_upto(upto.index, &mut taken.writes);
+            self.writes_waiting.fetch_add(taken.writes.len() - before, Ordering::Relaxed);
+        });
+    }
+
+    /// Answer this read once its entry is applied.
+    pub(crate) fn read(&self, waiter: ReadWaiter<C>) {
+        self.reads_waiting.fetch_add(1, Ordering::Relaxed);
+        self.change(|taken| taken.reads.push(waiter));
+    }
+
+    /// Take nothing more up.
+    pub(crate) fn stop(&self) {
+        self.change(|taken| taken.stop = true);
+    }
+
+    /// Writes handed over and not answered.
+    pub(crate) fn writes_waiting(&self) -> usize {
+        self.writes_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Reads handed over and not answered.
+    pub(crate) fn reads_waiting(&self) -> usize {
+        self.reads_waiting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn writes_answered(&self, count: usize) {
+        self.writes_waiting.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn reads_answered(&self, count: usize) {
+        self.reads_waiting.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Takes all there is into `into`, which must be empty.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>, into: &mut Taken<C>) -> Poll<()> {
+        let mut inner = lock(&self.inner);
+        if inner.taken.is_empty() {
+            register(&mut inner.reader, cx);
+            return Poll::Pending;
+        }
+        std::mem::swap(&mut inner.taken, into);
+        Poll::Ready(())
+    }
+}

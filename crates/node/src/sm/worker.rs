@@ -1,0 +1,214 @@
+//! The task that owns the state machine.
+
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use raftwright_core::{LogIdOption, RaftEntry};
+use raftwright_traits::{
+    ClientWriteError, LogIdOf, LogIndex, MembershipOf, RaftLogReader, RaftStateMachine, RaftTypeConfig, StorageError,
+    StorageErrorKind, UnknownReason,
+};
+use tokio::sync::mpsc;
+
+use crate::limits::{CLOSURES_BATCH_MAX, TURNS_MAX};
+use crate::msg::{ClientWriteResponse, ReadTx};
+use crate::pending::Waiter;
+use crate::shared::Shared;
+use crate::sm::Inbox;
+use crate::sm::inbox::Taken;
+use crate::sync::pause;
+
+/// Something to do with the state machine, between two batches of entries.
+pub(crate) type Closure = Box<dyn FnOnce(&mut dyn Any) + Send>;
+
+/// Reads committed entries, applies them in batches bounded by bytes, and answers whoever waits for them.
+pub(crate) struct Worker<C: RaftTypeConfig, SM, LR> {
+    shared: Arc<Shared<C>>,
+    inbox: Arc<Inbox<C>>,
+    /// `None` once every handle is gone.
+    closures: Option<mpsc::Receiver<Closure>>,
+    state_machine: SM,
+    reader: LR,
+    applied: Option<LogIdOf<C>>,
+    /// How far to apply.
+    upto: Option<LogIdOf<C>>,
+    /// Ascending by index.
+    writes: VecDeque<Waiter<C>>,
+    reads: BTreeMap<LogIndex, Vec<(LogIdOf<C>, ReadTx<C>)>>,
+    taken: Taken<C>,
+    to_run: Vec<Closure>,
+    stopped: bool,
+}
+
+/// What an entry's caller is told besides the answer.
+type Fact<C> = (LogIdOf<C>, Option<MembershipOf<C>>);
+
+impl<C, SM, LR> Worker<C, SM, LR>
+where
+    C: RaftTypeConfig,
+    SM: RaftStateMachine<C>,
+    LR: RaftLogReader<C>,
+{
+    pub(crate) fn new(
+        shared: Arc<Shared<C>>,
+        inbox: Arc<Inbox<C>>,
+        closures: mpsc::Receiver<Closure>,
+        state_machine: SM,
+        reader: LR,
+        applied: Option<LogIdOf<C>>,
+    ) -> Self {
+        Self {
+            shared,
+            inbox,
+            closures: Some(closures),
+            state_machine,
+            reader,
+            applied,
+            upto: None,
+            writes: VecDeque::new(),
+            reads: BTreeMap::new(),
+            taken: Taken::new(),
+            to_run: Vec::new(),
+            stopped: false,
+        }
+    }
+
+    /// Works until it is told to stop. What it is applying then, it applies to the end.
+    pub(crate) async fn run(&mut self) -> Result<(), StorageError> {
+        let mut turns = 0;
+        loop {
+            let idle = self.wait().await;
+            if self.stopped {
+                return Ok(());
+            }
+            turns = if idle { 0 } else { turns + 1 };
+            if turns >= TURNS_MAX {
+                turns = 0;
+                pause().await;
+            }
+            for closure in self.to_run.drain(..) {
+                closure(&mut self.state_machine);
+            }
+            if self.applied < self.upto {
+                self.apply_batch().await?;
+            }
+            self.answer_reads();
+        }
+    }
+
+    /// Waits until there is something to do, and takes it up. Says whether it had to wait.
+    async fn wait(&mut self) -> bool {
+        let mut waited = false;
+        poll_fn(|cx| {
+            let mut ready = self.applied < self.upto;
+            if self.inbox.poll_take(cx, &mut self.taken).is_ready() {
+                self.upto = self.taken.upto.take().or(self.upto);
+                self.writes.append(&mut self.taken.writes);
+                for (log_id, tx) in self.taken.reads.drain(..) {
+                    self.reads.entry(log_id.index).or_default().push((log_id, tx));
+                }
+                self.stopped |= self.taken.stop;
+                ready = true;
+            }
+            if let Some(closures) = &mut self.closures {
+                match closures.poll_recv_many(cx, &mut self.to_run, CLOSURES_BATCH_MAX) {
+                    Poll::Ready(0) => self.closures = None,
+                    Poll::Ready(_) => ready = true,
+                    Poll::Pending => {}
+                }
+            }
+            if ready {
+                return Poll::Ready(());
+            }
+            waited = true;
+            Poll::Pending
+        })
+        .await;
+        waited
+    }
+
+    async fn apply_batch(&mut self) -> Result<(), StorageError> {
+        let start = self.applied.next_index();
+        let end = self.upto.next_index();
+        let bytes_max = self.shared.config.apply_bytes_max;
+        let entries = self.reader.limited_get_log_entries(start, end, bytes_max).await?;
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return Err(StorageError::missing_entry(start));
+        };
+        if first.log_id().index != start {
+            return Err(StorageError::missing_entry(start));
+        }
+        let last = last.log_id();
+        let count = entries.len();
+        let facts = self.facts(&entries, last);
+
+        let answers = self.state_machine.apply(entries).await?;
+        if answers.len() != count {
+            return Err(StorageError::new(
+                StorageErrorKind::StateMachine,
+                format!(
+                    "the state machine gave {} answers to {count} entries; it must give one for each",
+                    answers.len()
+                ),
+            ));
+        }
+        self.applied = Some(last);
+        // Before the callers are answered: who has seen an answer also sees it applied.
+        self.shared.set_applied(last);
+        if let Some(facts) = facts {
+            self.answer_writes(facts, answers);
+        }
+        Ok(())
+    }
+
+    /// What the waiting callers must know of the entries, which the state machine is about to consume. `None` if no caller
+    /// waits for any of them, as on a follower.
+    fn facts(&self, entries: &[C::Entry], last: LogIdOf<C>) -> Option<Vec<Fact<C>>> {
+        let (first_waiting, _) = self.writes.front()?;
+        if first_waiting.index > last.index {
+            return None;
+        }
+        Some(entries.iter().map(|entry| (entry.log_id(), entry.membership().cloned())).collect())
+    }
+
+    fn answer_writes(&mut self, facts: Vec<Fact<C>>, answers: Vec<C::R>) {
+        let mut answered = 0;
+        for ((log_id, membership), data) in facts.into_iter().zip(answers) {
+            let mut response = Some(ClientWriteResponse { log_id, data, membership });
+            while let Some((asked, tx)) = self.writes.pop_front_if(|(asked, _)| asked.index <= log_id.index) {
+                answered += 1;
+                let answer = if asked.index < log_id.index {
+                    // Its index was applied before it came here: nobody compared the entries.
+                    Err(ClientWriteError::Unknown(UnknownReason::LeadershipLost))
+                } else if asked == log_id {
+                    response.take().ok_or(ClientWriteError::Unknown(UnknownReason::LeadershipLost))
+                } else {
+                    Err(ClientWriteError::Superseded)
+                };
+                // A caller that has gone needs no answer.
+                let _ = tx.send(answer);
+            }
+        }
+        self.inbox.writes_answered(answered);
+    }
+
+    fn answer_reads(&mut self) {
+        let mut answered = 0;
+        let applied = self.applied.index_or_zero();
+        while let Some(first) = self.reads.first_entry() {
+            if *first.key() > applied {
+                break;
+            }
+            for (log_id, tx) in first.remove() {
+                answered += 1;
+                let _ = tx.send(Ok(Some(log_id)));
+            }
+        }
+        if answered > 0 {
+            self.inbox.reads_answered(answered);
+        }
+    }
+}
