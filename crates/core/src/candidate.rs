@@ -40,9 +40,11 @@ impl<T: Types> Candidacy<T> {
 
     /// A voter has answered. Only an explicit grant of what we ask for counts (BUGS 48).
     pub(crate) fn on_response(&mut self, state: &mut State<T>, response: &VoteResponse<T>, kind: VoteKind) -> Next<T> {
-        state.see_vote(response.vote.as_ref());
+        state.see_vote(&response.from, response.vote.as_ref());
+        // Our own grant counts when it is durable, whoever speaks in our name.
+        let foreign = response.from.id != state.me() && state.membership().admits(&response.from);
         let ours = response.asked == self.asked && (response.kind == VoteKind::PreVote) == (kind == VoteKind::PreVote);
-        if !ours || !response.granted || !state.membership().admits(&response.from) {
+        if !ours || !foreign || !response.granted {
             return Next::Stay;
         }
         self.grant(state, response.from.id, kind)

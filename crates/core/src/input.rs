@@ -113,7 +113,8 @@ pub enum Input<T: Types> {
         /// The voter that shall lead.
         to: T::NodeId,
     },
-    /// The shell gives up on whatever this ticket waits for: its caller has gone. It will not be answered.
+    /// The shell gives up on whatever this ticket waits for: its caller has gone. What waits for a quorum is dropped; an
+    /// answer that is on its way already, or waits for the disk alone, may still come and must be ignored.
     Forget {
         /// The ticket.
         ticket: Ticket,
@@ -138,5 +139,10 @@ pub enum Report<T: Types> {
     /// What the target needs has been purged here.
     NeedsSnapshot,
     /// The target has promised itself to a newer leader or candidate.
-    HigherVote(VoteOf<T>),
+    HigherVote {
+        /// Who said so.
+        from: Identity<T::NodeId>,
+        /// Its vote.
+        vote: VoteOf<T>,
+    },
 }

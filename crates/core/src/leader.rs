@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::role::Next;
 use crate::rounds::Rounds;
-use crate::state::{State, TERM_MAX};
+use crate::state::State;
 use crate::{
     CommittedLeaderIdOf, Effect, Effects, HeartbeatRequest, HeartbeatResponse, Identity, Incarnation, LeaderId, LogId,
     LogIdOf, LogIdOption, LogIndex, Membership, MembershipOf, Message, Node, Note, RaftEntry, Refusal, Reply, Report,
@@ -195,7 +195,7 @@ impl<T: Types> Leading<T> {
             return Next::Stay;
         }
         if !response.accepted {
-            return self.on_higher_vote(state, response.vote.as_ref());
+            return self.on_higher_vote(state, &response.from, response.vote.as_ref());
         }
         if let Some(target) = self.targets.get_mut(&response.from.id) {
             target.round = target.round.max(response.round.min(self.rounds.latest()));
@@ -222,7 +222,12 @@ impl<T: Types> Leading<T> {
             return Next::Stay;
         };
         match report {
-            Report::HigherVote(vote) => self.on_higher_vote(state, Some(&vote)),
+            Report::HigherVote { from, vote } => {
+                if from.id != id || !self.is_member(state, &from, effects) {
+                    return Next::Stay;
+                }
+                self.on_higher_vote(state, &from, Some(&vote))
+            }
             Report::NeedsSnapshot => {
                 effects.note(Note::TargetNeedsSnapshot { target: id });
                 Next::Stay
@@ -268,13 +273,15 @@ impl<T: Types> Leading<T> {
     }
 
     /// Somebody has promised itself to another. If that is above our vote, we are leader no more (Raft §5.1).
-    fn on_higher_vote(&mut self, state: &mut State<T>, vote: Option<&VoteOf<T>>) -> Next<T> {
-        state.see_vote(vote);
-        if vote.is_some_and(|theirs| *theirs > self.vote && theirs.term() < TERM_MAX) {
-            Next::StepDown(StepDown::HigherVote)
-        } else {
-            Next::Stay
-        }
+    fn on_higher_vote(
+        &mut self,
+        state: &mut State<T>,
+        from: &Identity<T::NodeId>,
+        vote: Option<&VoteOf<T>>,
+    ) -> Next<T> {
+        let higher = vote.is_some_and(|theirs| *theirs > self.vote && state.is_believable(theirs));
+        state.see_vote(from, vote);
+        if higher { Next::StepDown(StepDown::HigherVote) } else { Next::Stay }
     }
 
     // ---- commitment ----
@@ -471,7 +478,9 @@ impl<T: Types> Leading<T> {
                 Ok(next) => {
                     self.change = Some(ticket);
                     if let Some(id) = address_of {
-                        self.close_stream(&id, effects);
+                        let incarnation = |of: &MembershipOf<T>| of.node(&id).and_then(Node::incarnation);
+                        let same_server = incarnation(&next) == incarnation(state.membership());
+                        self.close_stream(&id, same_server, effects);
                     }
                     return self.append_membership(state, now, next, effects);
                 }
@@ -543,10 +552,15 @@ impl<T: Types> Leading<T> {
         }
     }
 
-    /// Closes a target's stream, since its address changes. What it has matched stays known.
-    fn close_stream(&mut self, id: &T::NodeId, effects: &mut Effects<T>) {
-        if let Some(stream) = self.targets.get_mut(id).and_then(|target| target.stream.take()) {
+    /// Closes a target's stream, since its address changes. What it has matched stays known, unless another server takes
+    /// its place: that one has nothing.
+    fn close_stream(&mut self, id: &T::NodeId, same_server: bool, effects: &mut Effects<T>) {
+        let Some(target) = self.targets.get_mut(id) else { return };
+        if let Some(stream) = target.stream.take() {
             effects.push(Effect::CloseStream { stream });
+        }
+        if !same_server {
+            (target.matched, target.round, target.seen) = (0, Round(0), None);
         }
     }
 

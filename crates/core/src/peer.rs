@@ -2,7 +2,7 @@
 
 use crate::outbox::Promise;
 use crate::role::{Next, Role};
-use crate::state::{State, TERM_MAX};
+use crate::state::State;
 use crate::{
     AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, Effects, HeartbeatRequest, HeartbeatResponse, LeaderId,
     LogIdOf, LogIdOption, Note, PeerRefusal, RaftEntry, Replica, Reply, Ticket, Time, TransferLeaderRequest, Types,
@@ -93,6 +93,8 @@ impl<T: Types> Replica<T> {
             Ok(matched) => (AppendOutcome::Success { matched }, matched.index_or_zero()),
             Err(outcome) => (outcome, 0),
         };
+        let full = self.state.is_outbox_full();
+        let outcome = if full { AppendOutcome::Refused(PeerRefusal::Busy) } else { outcome };
         let promises_nothing = matches!(outcome, AppendOutcome::Refused(_));
         let response = AppendEntriesResponse { from: self.state.identity, outcome };
         if promises_nothing {
@@ -132,20 +134,23 @@ impl<T: Types> Replica<T> {
         if let Some(prev) = request.prev_log_id
             && !check_prev(state, prev, request.from.id, effects)?
         {
-            return Err(AppendOutcome::Conflict { prev, hint: state.shape.conflict_hint(prev.index) });
+            // What is committed surely agrees, so nobody needs to look further back than that.
+            let hint = state.shape.conflict_hint(prev.index).max(state.committed);
+            return Err(AppendOutcome::Conflict { prev, hint });
         }
         let matched = request.entries.last().map(RaftEntry::log_id).or(request.prev_log_id);
-        let known = |state: &State<T>, id: LogIdOf<T>| {
-            id.index <= state.shape.purged().index_or_zero() || state.shape.contains(id)
+        let known = |state: &State<T>, id: LogIdOf<T>| match state.shape.purged() {
+            // What was purged was committed, so a leader has it too (Raft §5.4.3); as far as we can still tell.
+            Some(purged) if id.index < purged.index => id.leader_id <= purged.leader_id,
+            Some(_) | None => state.shape.contains(id),
         };
         let known_count = request.entries.iter().take_while(|entry| known(state, entry.log_id())).count();
         let mut new = request.entries.into_iter().skip(known_count).peekable();
         if let Some(first) = new.peek().map(|entry| entry.log_id().index) {
-            if first <= state.committed.index_or_zero() {
-                effects.note(Note::BadPeer {
-                    from: request.from.id,
-                    what: "sends another entry in place of a committed one",
-                });
+            if first <= state.verified {
+                // It is committed, or this very leader has sent it before: a leader only appends (Raft §5.3).
+                let what = "sends another entry in place of one that stands";
+                effects.note(Note::BadPeer { from: request.from.id, what });
                 return Err(AppendOutcome::Refused(PeerRefusal::Malformed));
             }
             if first <= state.last().index_or_zero() {
@@ -187,7 +192,7 @@ impl<T: Types> Replica<T> {
             effects.note(Note::Stranger { from: from.id });
             return Some(AppendOutcome::Refused(PeerRefusal::Stranger));
         }
-        if from.id == state.me() || !vote.committed || vote.node_id() != from.id || vote.term() >= TERM_MAX {
+        if from.id == state.me() || !vote.committed || vote.node_id() != from.id || !state.is_believable(vote) {
             effects.note(Note::BadPeer { from: from.id, what: "claims a leadership that cannot be" });
             return Some(AppendOutcome::Refused(PeerRefusal::Malformed));
         }
@@ -224,8 +229,8 @@ fn refuse_vote<T: Types>(
     if state.membership().contradicts(&request.from) {
         return Some(Some(Note::Stranger { from }));
     }
-    if from == state.me() || request.vote.committed || request.vote.node_id() != from || request.vote.term() >= TERM_MAX
-    {
+    let believable = state.is_believable(&request.vote);
+    if from == state.me() || request.vote.committed || request.vote.node_id() != from || !believable {
         return Some(Some(Note::BadPeer { from, what: "asks for a vote that cannot be" }));
     }
     let led = match role {
@@ -254,8 +259,9 @@ fn check_prev<T: Types>(
     from: T::NodeId,
     effects: &mut Effects<T>,
 ) -> Result<bool, AppendOutcome<T>> {
-    if prev.index < state.shape.purged().index_or_zero() || state.shape.contains(prev) {
-        // What was purged was committed, so a leader has it too (Raft §5.4.3).
+    let was_purged =
+        state.shape.purged().is_some_and(|purged| prev.index < purged.index && prev.leader_id <= purged.leader_id);
+    if was_purged || state.shape.contains(prev) {
         return Ok(true);
     }
     if prev.index <= state.committed.index_or_zero() {

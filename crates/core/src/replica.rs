@@ -70,6 +70,11 @@ pub enum RestoreError<T: Types> {
     VoteMissing,
     /// The vote is older than the last entry: it went back, and this server might vote twice.
     VoteBehindLog,
+    /// The state machine has applied another entry than the log has in its place.
+    AppliedContradictsLog {
+        /// The last entry that was applied.
+        applied: LogIdOf<T>,
+    },
     /// The state machine has applied more than the log has: the log lost its end.
     AppliedBeyondLog {
         /// The last entry that was applied.
@@ -85,6 +90,9 @@ impl<T: Types> Display for RestoreError<T> {
             RestoreError::Log => f.write_str("the parts of the log contradict each other"),
             RestoreError::VoteMissing => f.write_str("the log has entries but no vote: the vote was lost"),
             RestoreError::VoteBehindLog => f.write_str("the vote is older than the last log entry: it was lost"),
+            RestoreError::AppliedContradictsLog { applied } => {
+                write!(f, "entry {applied} was applied, but the log has another one in its place")
+            }
             RestoreError::AppliedBeyondLog { applied, last } => {
                 write!(f, "entry {applied} was applied, but the log ends at {}: its end was lost", last.index_or_zero())
             }
@@ -109,6 +117,13 @@ impl<T: Types> Restored<T> {
             && applied.index > self.last_log_id.index_or_zero()
         {
             return Err(RestoreError::AppliedBeyondLog { applied, last: self.last_log_id });
+        }
+        let known = |id: LogIdOf<T>| id.index < shape.purged().index_or_zero() || shape.contains(id);
+        if let Some(applied) = self.committed.filter(|applied| !known(*applied)) {
+            return Err(RestoreError::AppliedContradictsLog { applied });
+        }
+        if self.memberships.iter().any(|stored| stored.log_id.is_some_and(|id| !known(id))) {
+            return Err(RestoreError::Log);
         }
         let committed = self.committed.max(self.purged);
         Ok((shape, self.vote, committed, self.memberships))
@@ -249,7 +264,7 @@ impl<T: Types> Replica<T> {
             Role::PreCandidate(candidacy) => candidacy.on_response(state, response, VoteKind::PreVote),
             Role::Candidate(candidacy) => candidacy.on_response(state, response, VoteKind::Vote),
             Role::Learner(_) | Role::Follower(_) | Role::Leader(_) => {
-                state.see_vote(response.vote.as_ref());
+                state.see_vote(&response.from, response.vote.as_ref());
                 Next::Stay
             }
         }
@@ -264,7 +279,7 @@ impl<T: Types> Replica<T> {
         match &mut self.role {
             Role::Leader(leading) => leading.on_heartbeat_response(&mut self.state, now, response, effects),
             Role::Learner(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                self.state.see_vote(response.vote.as_ref());
+                self.state.see_vote(&response.from, response.vote.as_ref());
                 Next::Stay
             }
         }

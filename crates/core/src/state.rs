@@ -10,9 +10,12 @@ use crate::{
     ReplicaConfig, Reply, Rng, StoredMembership, Term, Time, Types, Vote, VoteOf, Write, WriteId,
 };
 
-/// No correct cluster sees so many elections. A peer that claims such a term is broken or hostile, and believing it would
-/// leave no term for anybody.
-pub(crate) const TERM_MAX: Term = 1 << 48;
+/// No correct cluster sees so many elections: the end of the terms.
+const TERM_MAX: Term = 1 << 62;
+
+/// Nor so many between two messages to one server. A peer that claims such a jump is broken or hostile; believing it would
+/// use up the terms, of which there are a billion such jumps.
+const TERM_JUMP_MAX: Term = 1 << 32;
 
 /// The state that all roles share.
 #[derive(Debug)]
@@ -97,10 +100,16 @@ impl<T: Types> State<T> {
         self.vote.is_some_and(|mine| !matches!(asked.partial_cmp(&mine), Some(order) if order.is_ge()))
     }
 
-    /// Remembers a term that somebody has. It changes nothing but the next term that we would ask for.
-    pub(crate) fn see_vote(&mut self, vote: Option<&VoteOf<T>>) {
+    /// Whether a correct server can have this vote.
+    pub(crate) fn is_believable(&self, vote: &VoteOf<T>) -> bool {
+        vote.term() <= self.term_seen.saturating_add(TERM_JUMP_MAX) && vote.term() < TERM_MAX
+    }
+
+    /// Remembers a term that a member has. It changes nothing but the next term that we would ask for.
+    pub(crate) fn see_vote(&mut self, from: &Identity<T::NodeId>, vote: Option<&VoteOf<T>>) {
         if let Some(vote) = vote
-            && vote.term() < TERM_MAX
+            && self.is_believable(vote)
+            && self.membership().admits(from)
         {
             self.term_seen = self.term_seen.max(vote.term());
         }

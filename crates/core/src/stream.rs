@@ -96,7 +96,7 @@ pub enum StreamInput<T: Types> {
 #[derive(Debug)]
 pub enum StreamEffect<T: Types> {
     /// Read entries of our log: from `start`, before `end`, at most that many and about that many bytes, at least one if
-    /// there is one. One read at a time.
+    /// there is one. One read at a time; a read of a new epoch abandons that of the old one.
     Read {
         /// To be named in the answer.
         epoch: u64,
@@ -203,7 +203,7 @@ impl<T: Types> Stream<T> {
                 epoch: self.epoch,
                 start: self.next,
                 end: end.max(self.next),
-                bytes_max: self.config.request_bytes_max,
+                bytes_max: self.config.request_bytes_max.min(self.config.inflight_bytes_max - self.inflight_bytes),
                 entries_max: self.config.request_entries_max,
                 prev: self.prev,
             });
@@ -278,10 +278,12 @@ impl<T: Types> Stream<T> {
                     self.give_up(now);
                 }
             }
-            AppendOutcome::HigherVote(vote) => {
+            AppendOutcome::HigherVote(vote) if vote > self.vote => {
                 self.mode = Mode::Over;
-                effects.push(StreamEffect::Report(Report::HigherVote(vote)));
+                effects.push(StreamEffect::Report(Report::HigherVote { from: response.from, vote }));
             }
+            // A vote that is not above ours is no reason to refuse us: a peer that is out of step.
+            AppendOutcome::HigherVote(_) => self.give_up(now),
             AppendOutcome::Refused(_) => self.give_up(now),
         }
     }
