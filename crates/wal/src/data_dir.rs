@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{DataDirError, DiskError, shown};
@@ -47,6 +48,7 @@ pub struct DataDir<D: Disk> {
     path: PathBuf,
     random: u64,
     meta: Mutex<Meta>,
+    log_in_use: AtomicBool,
     _lock: D::Lock,
 }
 
@@ -89,7 +91,14 @@ impl<D: Disk> DataDir<D> {
             let dir = path.join(dir);
             disk.create_dir(&dir).map_err(|error| DiskError::new("create", &dir, &error))?;
         }
-        let dir = Self { disk, path: path.into(), random: options.random, meta: Mutex::new(meta), _lock: lock };
+        let dir = Self {
+            disk,
+            path: path.into(),
+            random: options.random,
+            meta: Mutex::new(meta),
+            log_in_use: AtomicBool::new(false),
+            _lock: lock,
+        };
         dir.write_meta(&meta)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             // Also for a directory that is known: the start that made it may have ended before its name was durable. A
@@ -197,5 +206,27 @@ impl<D: Disk> DataDir<D> {
     /// Where snapshots are kept.
     pub fn snapshots_path(&self) -> PathBuf {
         self.path.join(SNAPSHOTS)
+    }
+}
+
+/// The right to write the log of a data directory: there is one, whoever shares the directory within the process.
+pub(crate) struct LogRight<D: Disk>(Arc<DataDir<D>>);
+
+impl<D: Disk> LogRight<D> {
+    pub(crate) fn take(dir: Arc<DataDir<D>>) -> Result<Self, DataDirError> {
+        if dir.log_in_use.swap(true, Ordering::AcqRel) {
+            return Err(DataDirError::Locked { path: shown(&dir.path) });
+        }
+        Ok(Self(dir))
+    }
+
+    pub(crate) fn dir(&self) -> &DataDir<D> {
+        &self.0
+    }
+}
+
+impl<D: Disk> Drop for LogRight<D> {
+    fn drop(&mut self) {
+        self.0.log_in_use.store(false, Ordering::Release);
     }
 }

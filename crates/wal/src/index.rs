@@ -185,7 +185,7 @@ impl Index {
     /// Takes over the identity of the last entry from a witness, where the entry itself is gone and only its index is
     /// known.
     pub(crate) fn assume_last(&mut self, last: Option<RawLogId>) {
-        let Some(last) = last.filter(|last| last.index + 1 == self.next()) else { return };
+        let Some(last) = last.filter(|last| last.index.saturating_add(1) == self.next()) else { return };
         if self.slots.back().is_some_and(|slot| slot.place == Place::Gone) {
             self.runs.clear();
             self.runs.push_back(Run { first: self.first, term: last.term, node: last.node });

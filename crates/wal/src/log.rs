@@ -78,6 +78,8 @@ pub(crate) struct State<F, T> {
     pub(crate) phase: Phase,
     pub(crate) queue: VecDeque<Queued<T>>,
     pub(crate) queued_bytes: usize,
+    /// Told what [`Shared::wake`] is told.
+    pub(crate) on_work: Option<Arc<dyn Fn() + Send + Sync>>,
     pub(crate) next_number: u64,
     pub(crate) index: Index,
     pub(crate) vote: Option<Bytes>,
@@ -107,7 +109,17 @@ impl<F, T> Shared<F, T> {
         if matches!(state.phase, Phase::Open) {
             state.phase = Phase::Closing;
         }
+        self.tell(state);
+    }
+
+    /// Tells the driver of the writer that there is something to do.
+    fn tell(&self, state: MutexGuard<'_, State<F, T>>) {
+        let on_work = state.on_work.clone();
+        drop(state);
         self.wake.notify_all();
+        if let Some(on_work) = on_work {
+            on_work();
+        }
     }
 }
 
@@ -163,9 +175,8 @@ impl<D: Disk, T: Completion> Log<D, T> {
         }
         let was_empty = state.queue.is_empty();
         state.take(op, token, &self.shared.options);
-        drop(state);
         if was_empty {
-            self.shared.wake.notify_one();
+            self.shared.tell(state);
         }
         Ok(())
     }
@@ -179,9 +190,8 @@ impl<D: Disk, T: Completion> Log<D, T> {
             if !matches!(state.phase, Phase::Poisoned(_)) {
                 state.phase = Phase::Poisoned(error.clone());
             }
-            drop(state);
+            self.shared.tell(state);
             self.shared.fail_queued(&error);
-            self.shared.wake.notify_all();
             token.complete(Err(error));
         }
     }

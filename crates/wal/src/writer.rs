@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, LogRight};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{DiskError, Finding, OpenError, WalError, shown};
 use crate::format::{Encoder, RecordKind, Role, SECTOR, SegmentHeader, Trailer};
@@ -64,7 +64,7 @@ pub struct RecoveryReport {
 /// Writes batches. Call [`write_batch`](Self::write_batch), [`sync`](Self::sync), [`complete`](Self::complete) in turn,
 /// and [`housekeep`](Self::housekeep) when there is time.
 pub struct Writer<D: Disk, T: Completion> {
-    dir: Arc<DataDir<D>>,
+    right: LogRight<D>,
     shared: Arc<Shared<D::File, T>>,
     active: Active<D::File>,
     next_batch: u64,
@@ -108,6 +108,8 @@ pub struct Opened<D: Disk, T: Completion> {
 /// Everything in the log that is returned is durable. Nothing is driven yet: the caller owns the writer.
 pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -> Result<Opened<D, T>, OpenError> {
     options.check()?;
+    let right = LogRight::take(dir)?;
+    let dir = right.dir();
     let (disk, wal, meta) = (dir.disk().clone(), dir.wal_path(), dir.meta());
     let recovered = match recover(&disk, &wal, &meta)? {
         Some(recovered) => recovered,
@@ -115,7 +117,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
             let what = "there is no segment, although a log was made here".into();
             return Err(OpenError::DataLoss { path: shown(&wal), what });
         }
-        None => create(&dir, &options)?,
+        None => create(dir, &options)?,
     };
     if !meta.log_made {
         dir.set_log_made()?;
@@ -133,6 +135,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         phase: Phase::Open,
         queue: VecDeque::new(),
         queued_bytes: 0,
+        on_work: None,
         next_number: 0,
         index,
         vote: vote.clone(),
@@ -141,7 +144,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
     };
     let shared = Arc::new(Shared::new(state, options));
     let writer = Writer {
-        dir,
+        right,
         shared: Arc::clone(&shared),
         active: Active {
             sequence,
@@ -208,6 +211,12 @@ fn salt(random: u64, sequence: u64) -> u64 {
 }
 
 impl<D: Disk, T: Completion> Writer<D, T> {
+    /// Calls `wake` whenever the queue stops being empty, and when the log is closed: for a driver that cannot wait on a
+    /// thread. It is called on the thread that submits, and must not block.
+    pub fn on_work(&self, wake: Arc<dyn Fn() + Send + Sync>) {
+        self.shared.lock().on_work = Some(wake);
+    }
+
     /// True when writes are queued.
     pub fn has_work(&self) -> bool {
         !self.shared.lock().queue.is_empty()
@@ -443,8 +452,8 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     /// Goes on in a new segment that has room for a batch of `len` bytes. The old one is whole and durable: no batch is
     /// in hand, the new one carries its state, and only then the old one gets its seal.
     fn roll(&mut self, len: u64) -> Result<(), DiskError> {
-        let meta = self.dir.meta();
-        let wal = self.dir.wal_path();
+        let meta = self.right.dir().meta();
+        let wal = self.right.dir().wal_path();
         let sequence = self.active.sequence + 1;
         let area = SegmentHeader::area_len(self.vote.as_ref().map_or(0, Bytes::len)) as u64;
         let needed = area + len + SECTOR as u64;
@@ -453,7 +462,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         let header = SegmentHeader {
             node_id: meta.node_id,
             incarnation: meta.incarnation,
-            salt: salt(self.dir.random(), sequence.into()),
+            salt: salt(self.right.dir().random(), sequence.into()),
             sequence: sequence.into(),
             size,
             before: self.active.before,
@@ -464,7 +473,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
             extent: self.extent,
             first_index: self.first_index,
         };
-        let segment = Arc::new(make_segment(self.dir.disk(), &wal, spare, &header, false)?);
+        let segment = Arc::new(make_segment(self.right.dir().disk(), &wal, spare, &header, false)?);
         if !self.must_roll {
             self.seal()?;
         }
@@ -503,11 +512,11 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         }
         let segment = state.segments.remove(&oldest);
         drop(state);
-        let wal = self.dir.wal_path();
+        let wal = self.right.dir().wal_path();
         let path = wal.join(segment_name(oldest));
         drop(segment);
         let spare = std::mem::replace(&mut self.spare, Spare::None);
-        self.spare = spare.recycle(self.dir.disk(), &wal, &path, self.next_size());
+        self.spare = spare.recycle(self.right.dir().disk(), &wal, &path, self.next_size());
         true
     }
 
@@ -518,8 +527,13 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         let target = self.next_size();
         let wanted = (u128::from(target) * u128::from(position) * 2 / u128::from(size)) as u64;
         let spare = std::mem::replace(&mut self.spare, Spare::None);
-        let (spare, done) =
-            spare.step(self.dir.disk(), &self.dir.wal_path(), target, wanted, self.shared.options.prepare_step_bytes);
+        let (spare, done) = spare.step(
+            self.right.dir().disk(),
+            &self.right.dir().wal_path(),
+            target,
+            wanted,
+            self.shared.options.prepare_step_bytes,
+        );
         self.spare = spare;
         done
     }

@@ -185,3 +185,35 @@ fn a_data_directory_that_is_not_ours_is_refused() {
     let refused = DataDir::open(RealDisk, &path, options).unwrap_err();
     assert!(matches!(refused, DataDirError::MetaMissing { .. }), "{refused}");
 }
+
+#[test]
+fn one_log_has_one_writer() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = Arc::new(DataDir::open(RealDisk, root.path(), DataDirOptions { node_id: 1, random: 1 }).unwrap());
+    let first = open::<_, Told>(Arc::clone(&dir), WalOptions::default()).unwrap();
+    let second = open::<_, Told>(Arc::clone(&dir), WalOptions::default()).unwrap_err();
+    assert!(matches!(second, OpenError::DataDir(DataDirError::Locked { .. })), "{second}");
+    drop(first);
+    open::<_, Told>(dir, WalOptions::default()).unwrap();
+}
+
+#[test]
+fn a_driver_is_told_of_work() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let root = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(RealDisk, root.path(), DataDirOptions { node_id: 1, random: 1 }).unwrap();
+    let Opened { log, mut writer, .. } = open(Arc::new(dir), WalOptions::default()).unwrap();
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&told);
+    writer.on_work(Arc::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    for round in 1..=3 {
+        for _ in 0..5 {
+            let (sender, _receiver) = sync_channel(1);
+            log.submit(Op::Vote(Bytes::from_static(b"v")), Told(sender)).map_err(|refused| refused.error).unwrap();
+        }
+        assert_eq!(told.load(Ordering::Relaxed), round, "once for each time that the queue was empty");
+        assert_eq!(writer.run_batch().unwrap(), 5);
+    }
+}

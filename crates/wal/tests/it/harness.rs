@@ -11,6 +11,9 @@ use raftwright_wal::{
     SEGMENT_BYTES_MIN, WalError, WalOptions, Writer, open,
 };
 
+/// The number of each write that has ended, and its result, in the order in which they were told.
+type Told = Arc<Mutex<Vec<(usize, Result<(), WalError>)>>>;
+
 pub(crate) const ROOT: &str = "/node";
 
 /// Small segments, so that short histories roll over; nothing cached, so that reads come from the media.
@@ -73,7 +76,7 @@ impl Model {
 #[derive(Debug)]
 pub(crate) struct Ack {
     number: usize,
-    told: Arc<Mutex<Vec<(usize, Result<(), WalError>)>>>,
+    told: Told,
 }
 
 impl Ack {
@@ -104,7 +107,7 @@ pub(crate) struct Node {
     pub(crate) log: Log<SimDisk, Ack>,
     pub(crate) writer: Writer<SimDisk, Ack>,
     pub(crate) report: RecoveryReport,
-    told: Arc<Mutex<Vec<(usize, Result<(), WalError>)>>>,
+    told: Told,
     submitted: usize,
 }
 
@@ -159,12 +162,12 @@ impl Node {
 }
 
 pub(crate) fn id(term: u64, index: u64) -> RawLogId {
-    RawLogId { term, node: (term % 2 == 0).then_some(term), index }
+    RawLogId { term, node: term.is_multiple_of(2).then_some(term), index }
 }
 
 pub(crate) fn entry(term: u64, index: u64, len: usize) -> RawEntry {
     // Some payloads are all zeros: a sector of them must not pass for one that never arrived.
-    let fill = if len % 3 == 0 { 0 } else { (term * 31 + index) as u8 };
+    let fill = if len.is_multiple_of(3) { 0 } else { (term * 31 + index) as u8 };
     RawEntry { kind: (index % 3) as u8, log_id: id(term, index), payload: Bytes::from(vec![fill; len]) }
 }
 
