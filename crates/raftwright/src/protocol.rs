@@ -53,6 +53,14 @@ impl Op {
         }
     }
 
+    /// Whether it can change anything.
+    pub(crate) const fn changes(self) -> bool {
+        match self {
+            Op::Write | Op::Admin => true,
+            Op::Read | Op::StaleRead | Op::Members | Op::Status => false,
+        }
+    }
+
     const fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             1 => Op::Write,

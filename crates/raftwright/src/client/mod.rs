@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use self::budget::Budget;
 use self::error::{Next, Trouble};
 use self::nodes::{Node, Nodes};
-use self::session::{ClientSession, Seat};
+use self::session::{ClientSession, Offer, Seat};
 use crate::envelope::{Applied, Envelope};
 use crate::protocol::{AdminRequest, Members, NodeStatus, Op, Request, RequestError};
 use crate::service::Service;
@@ -253,14 +253,18 @@ impl<SM: StateMachine> Client<SM> {
         self.shared.run(Call { op: Op::Write, payload, who: Who::Leader, repeat: Repeat::Always, deadline }).await
     }
 
-    /// A place in the session.
+    /// A place in the session, which is opened first if need be.
     async fn seat(&self, deadline: Instant) -> Result<Seat<'_>, ClientError> {
-        let full = || ClientError::Deadline {
-            outcome: Outcome::NotApplied,
-            last: "as many commands are under way as a session may have".to_owned(),
-        };
-        let seat = self.shared.session.seat(async || self.open_session(deadline).await);
-        timeout_at(deadline, seat).await.unwrap_or_else(|_| Err(full()))
+        loop {
+            match timeout_at(deadline, self.shared.session.offer()).await {
+                Ok(Offer::Seat(seat)) => return Ok(seat),
+                Ok(Offer::Open(opening)) => opening.opened(self.open_session(deadline).await?),
+                Err(_) => {
+                    let last = "too many commands are under way in this client, or no session was opened".to_owned();
+                    return Err(ClientError::Deadline { outcome: Outcome::NotApplied, last });
+                }
+            }
+        }
     }
 
     /// Opening a session twice leaves one that nobody uses; it is evicted some time.
@@ -299,7 +303,7 @@ impl<SM: StateMachine> Shared<SM> {
                 Err(trouble) => trouble,
             };
             tracing::debug!(server = %node, op = ?call.op, %trouble, "attempt failed");
-            if trouble.outcome() == Outcome::Unknown {
+            if trouble.outcome() == Outcome::Unknown && call.op.changes() {
                 earlier = Outcome::Unknown;
                 if call.repeat == Repeat::UnlessUnknown {
                     return Err(trouble.into_error());

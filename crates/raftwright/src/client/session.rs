@@ -37,6 +37,22 @@ pub(super) struct Seat<'a> {
     pub(super) settled: u64,
 }
 
+/// What a call gets that wants to write.
+#[derive(Debug)]
+pub(super) enum Offer<'a> {
+    /// A number to write with.
+    Seat(Seat<'a>),
+    /// There is no session, and this call is the one to open it.
+    Open(Opening<'a>),
+}
+
+/// The duty to open a session. Dropped without having done so, it passes to the next call.
+#[derive(Debug)]
+pub(super) struct Opening<'a> {
+    session: &'a ClientSession,
+    _alone: tokio::sync::MutexGuard<'a, ()>,
+}
+
 enum Attempt<'a> {
     Seat(Seat<'a>),
     NoSession,
@@ -49,16 +65,21 @@ impl ClientSession {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next sequence number. Opens a session with `open` if there is none, and waits while as many numbers are in use
-    /// as the servers remember.
-    pub(super) async fn seat<E>(&self, open: impl AsyncFn() -> Result<SessionId, E>) -> Result<Seat<'_>, E> {
+    /// The next sequence number, or the duty to open a session. Waits while as many numbers are in use as the servers
+    /// remember, and while somebody else opens a session.
+    pub(super) async fn offer(&self) -> Offer<'_> {
         loop {
             let mut moved = pin!(self.moved.notified());
             moved.as_mut().enable();
             match self.try_seat() {
-                Attempt::Seat(seat) => return Ok(seat),
+                Attempt::Seat(seat) => return Offer::Seat(seat),
                 Attempt::Full => moved.await,
-                Attempt::NoSession => self.open(&open).await?,
+                Attempt::NoSession => {
+                    let alone = self.opening.lock().await;
+                    if self.lock().id.is_none() {
+                        return Offer::Open(Opening { session: self, _alone: alone });
+                    }
+                }
             }
         }
     }
@@ -76,15 +97,6 @@ impl ClientSession {
         Attempt::Seat(Seat { session: self, id, sequence, settled: oldest - 1 })
     }
 
-    async fn open<E>(&self, open: &impl AsyncFn() -> Result<SessionId, E>) -> Result<(), E> {
-        let _alone = self.opening.lock().await;
-        if self.lock().id.is_none() {
-            let id = open().await?;
-            *self.lock() = State { id: Some(id), last: 0, under_way: BTreeSet::new() };
-        }
-        Ok(())
-    }
-
     /// The servers do not know this session any more: the next command opens another one.
     pub(super) fn expire(&self, id: SessionId) {
         let mut state = self.lock();
@@ -93,6 +105,13 @@ impl ClientSession {
         }
         drop(state);
         self.moved.notify_waiters();
+    }
+}
+
+impl Opening<'_> {
+    /// The session is open.
+    pub(super) fn opened(self, id: SessionId) {
+        *self.session.lock() = State { id: Some(id), last: 0, under_way: BTreeSet::new() };
     }
 }
 
@@ -110,24 +129,41 @@ impl Drop for Seat<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
     use std::future::poll_fn;
     use std::task::Poll;
 
+    /// A seat of that session, or of the one that is open.
+    async fn seat_of(session: &ClientSession, id: u128) -> Seat<'_> {
+        loop {
+            match session.offer().await {
+                Offer::Seat(seat) => return seat,
+                Offer::Open(opening) => opening.opened(SessionId(id)),
+            }
+        }
+    }
+
     async fn seat(session: &ClientSession) -> Seat<'_> {
-        session.seat(async || Ok::<_, ()>(SessionId(1))).await.unwrap()
+        seat_of(session, 1).await
     }
 
     #[tokio::test]
     async fn one_session_is_opened_however_many_ask() {
-        let (session, opened) = (ClientSession::default(), Cell::new(0));
-        let open = async || {
-            opened.set(opened.get() + 1);
-            tokio::task::yield_now().await;
-            Ok::<_, ()>(SessionId(opened.get()))
-        };
-        let (a, b) = tokio::join!(session.seat(open), session.seat(open));
-        assert_eq!((opened.get(), a.unwrap().sequence + b.unwrap().sequence), (1, 3));
+        let session = ClientSession::default();
+        let Offer::Open(first) = session.offer().await else { panic!("there is none yet") };
+        let mut second = pin!(session.offer());
+        assert!(poll_fn(|cx| Poll::Ready(second.as_mut().poll(cx).is_pending())).await);
+        first.opened(SessionId(7));
+        match second.await {
+            Offer::Seat(seat) => assert_eq!((seat.id, seat.sequence), (SessionId(7), 1)),
+            Offer::Open(_) => panic!("it is open already"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_fails_to_open_a_session_leaves_it_to_the_next() {
+        let session = ClientSession::default();
+        drop(session.offer().await);
+        assert!(matches!(session.offer().await, Offer::Open(_)));
     }
 
     #[tokio::test]
@@ -161,7 +197,7 @@ mod tests {
         let session = ClientSession::default();
         let old = seat(&session).await;
         session.expire(old.id);
-        let new = session.seat(async || Ok::<_, ()>(SessionId(2))).await.unwrap();
+        let new = seat_of(&session, 2).await;
         assert_eq!((new.id, new.sequence), (SessionId(2), 1));
         drop(old);
         let next = seat(&session).await;

@@ -136,14 +136,15 @@ impl<SM: StateMachine> ServerBuilder<SM> {
         let runtime = TokioRuntime::current().map_err(StartError::Runtime)?;
         let id = self.id.ok_or(StartError::Missing("id"))?;
         let path = self.data_dir.clone().ok_or(StartError::Missing("data_dir"))?;
+        let listen_on = self.listen.ok_or(StartError::Missing("listen"))?;
         let config = Config { cluster_name: self.cluster_name.clone(), ..self.config.clone() }.validate()?;
-        let initial = self.check_initial_cluster(id)?;
+        let initial = check_initial_cluster(id, &self.initial_cluster)?;
 
         let options = DataDirOptions { node_id: id, random: runtime.random_u64() };
         let dir = blocking(move || DataDir::open(RealDisk, &path, options)).await??;
         let dir = Arc::new(dir);
         let gate = Arc::new(NodeGate::new(Arc::clone(&dir)));
-        let socket = listen(self.listen.ok_or(StartError::Missing("listen"))?).await?;
+        let socket = listen(listen_on).await?;
         let founds = !initial.is_empty() && found(&gate, ClusterId::of_initial(&self.cluster_name, &initial))?;
 
         let (log_dir, wal) = (Arc::clone(&dir), self.wal);
@@ -169,18 +170,18 @@ impl<SM: StateMachine> ServerBuilder<SM> {
             false => Ok(server),
         }
     }
+}
 
-    fn check_initial_cluster(&self, id: u64) -> Result<BTreeMap<u64, String>, StartError> {
-        let members: BTreeMap<u64, String> = self.initial_cluster.iter().cloned().collect();
-        if members.len() < self.initial_cluster.len() {
-            return Err(StartError::InitialCluster("names a server twice: give each id once".to_owned()));
-        }
-        if !members.is_empty() && !members.contains_key(&id) {
-            let text = format!("does not name server {id} itself: add it, or leave the list out to join a cluster");
-            return Err(StartError::InitialCluster(text));
-        }
-        Ok(members)
+fn check_initial_cluster(id: u64, list: &[(u64, String)]) -> Result<BTreeMap<u64, String>, StartError> {
+    let members: BTreeMap<u64, String> = list.iter().cloned().collect();
+    if members.len() < list.len() {
+        return Err(StartError::InitialCluster("names a server twice: give each id once".to_owned()));
     }
+    if !members.is_empty() && !members.contains_key(&id) {
+        let text = format!("does not name server {id} itself: add it, or leave the list out to join a cluster");
+        return Err(StartError::InitialCluster(text));
+    }
+    Ok(members)
 }
 
 impl<SM: StateMachine> Server<SM> {

@@ -1,1 +1,12 @@
-//! tests
+//! The easy layer on real sockets and real files.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail tests")]
+
+mod cluster;
+mod identity;
+mod logs;
+mod membership;
+mod sessions;
+mod start_errors;
+mod tally;
+mod unknown;

@@ -1,0 +1,69 @@
+//! Clusters that begin with one server and grow.
+
+use std::collections::BTreeSet;
+
+use raftwright::{Client, ClientError, InitError, RequestError, Server};
+use tempfile::TempDir;
+
+use crate::tally::{PATIENCE, Tally, add, catch_up};
+
+async fn blank(id: u64, temp: &TempDir) -> Server<Tally> {
+    crate::logs::capture();
+    let builder = Server::builder().id(id).data_dir(temp.path().join(id.to_string())).listen("127.0.0.1:0");
+    builder.start(Tally::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_blank_server_is_initialized_and_others_are_added() {
+    let temp = tempfile::tempdir().unwrap();
+    let servers = [blank(1, &temp).await, blank(2, &temp).await, blank(3, &temp).await];
+    let [first, second, third] = &servers;
+    assert_eq!(first.cluster_id(), None);
+    assert!(matches!(second.write(add("a", 1)).await, Err(RequestError::NotLeader { leader: None })));
+    assert!(matches!(first.init([(2, "x:1")]).await, Err(InitError::NotAmongMembers { id: 1 })));
+    first.init([(1, first.advertised_addr())]).await.unwrap();
+    assert!(matches!(first.init([(1, "x:1")]).await, Err(InitError::BelongsToCluster { id: 1 })));
+
+    let client = Client::<Tally>::connect([first.advertised_addr()]);
+    assert_eq!(client.write(add("a", 1)).await.unwrap(), 1);
+    for server in [second, third] {
+        client.with_deadline(PATIENCE).add_learner(server.id(), server.advertised_addr()).await.unwrap();
+    }
+    client.with_deadline(PATIENCE).change_membership(BTreeSet::from([1, 2, 3]), false).await.unwrap();
+    for server in [second, third] {
+        catch_up(server, first).await;
+        assert_eq!(server.cluster_id(), first.cluster_id(), "learned from the leader");
+        assert_eq!(server.stale("a".into()).await.unwrap(), 1);
+        assert!(matches!(server.init([(server.id(), "x:1")]).await, Err(InitError::BelongsToCluster { .. })));
+        // A client in any server's process reaches the leader.
+        server.client().write(add("b", 1)).await.unwrap();
+    }
+    let members = client.members().await.unwrap();
+    assert!(members.members.iter().all(|member| member.voter), "{members:?}");
+
+    client.transfer_leader(2).await.unwrap();
+    second.raft().wait(Some(PATIENCE)).current_leader(2, "it was asked to").await.unwrap();
+    assert_eq!(client.write(add("b", 1)).await.unwrap(), 3);
+    client.with_deadline(PATIENCE).change_membership(BTreeSet::from([1, 2]), true).await.unwrap();
+    client.with_deadline(PATIENCE).remove_learners(BTreeSet::from([3])).await.unwrap();
+    assert_eq!(client.members().await.unwrap().members.len(), 2);
+    let nobody = client.change_membership(BTreeSet::from([9]), false).await.unwrap_err();
+    assert!(matches!(nobody, ClientError::Server(RequestError::Refused(_))), "{nobody}");
+    for server in servers {
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn blank_servers_named_by_the_first_join_by_themselves() {
+    let temp = tempfile::tempdir().unwrap();
+    let servers = [blank(1, &temp).await, blank(2, &temp).await, blank(3, &temp).await];
+    let members: Vec<(u64, &str)> = servers.iter().map(|server| (server.id(), server.advertised_addr())).collect();
+    servers[0].init(members).await.unwrap();
+    assert_eq!(servers[2].client().with_deadline(PATIENCE).write(add("a", 1)).await.unwrap_or(0), 1);
+    let ids: BTreeSet<_> = servers.iter().map(Server::cluster_id).collect();
+    assert!(ids.contains(&servers[0].cluster_id()));
+    for server in servers {
+        server.shutdown().await;
+    }
+}

@@ -1,0 +1,151 @@
+//! Commands delivered more than once, and bytes that are no commands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raftwright::net::{Channel, Dialer, Kind, Lane, Limits, OpenGate, PeerIdentity, Target};
+use raftwright::{
+    BoxError, COMMAND_BYTES_MAX, Client, ClientError, Cluster, Outcome, RequestError, SESSIONS_MAX, Server,
+    StateMachine, encode,
+};
+
+use crate::tally::{Tally, add, three};
+
+/// A log entry's bytes, from the documented format: a command of a session.
+fn in_session(session: u128, sequence: u64, command: &(String, u64)) -> Bytes {
+    let mut bytes = vec![3];
+    bytes.extend_from_slice(&session.to_le_bytes());
+    bytes.extend_from_slice(&sequence.to_le_bytes());
+    bytes.extend_from_slice(&0u64.to_le_bytes());
+    bytes.extend(encode(command).unwrap());
+    bytes.into()
+}
+
+async fn propose(server: &Server<Tally>, bytes: impl Into<Bytes>) -> Bytes {
+    server.raft().client_write(bytes.into()).await.unwrap().data
+}
+
+async fn open_session(server: &Server<Tally>, nonce: u8) -> u128 {
+    let answer = propose(server, vec![2, nonce, 0, 0, 0, 0, 0, 0, 0]).await;
+    assert_eq!(answer[0], 1);
+    u128::from_le_bytes(answer[1..].try_into().unwrap())
+}
+
+#[tokio::test]
+async fn a_command_delivered_twice_is_applied_once_on_every_server() {
+    let mut cluster = three().await;
+    let leader = cluster.leader().await.unwrap();
+    let server = cluster.server(leader).unwrap();
+    let session = open_session(server, 9).await;
+    let first = propose(server, in_session(session, 1, &add("a", 5))).await;
+    let again = propose(server, in_session(session, 1, &add("a", 5))).await;
+    assert_eq!((&first, &first[..]), (&again, &[&[0], &encode(&5u64).unwrap()[..]].concat()[..]));
+
+    // A new leader knows of it too, and so does a server that has made its state anew from the log.
+    cluster.stop(leader).await.unwrap();
+    let next = cluster.leader().await.unwrap();
+    cluster.client().write(add("b", 1)).await.unwrap();
+    let next = cluster.server(next).unwrap();
+    assert_eq!(propose(next, in_session(session, 1, &add("a", 5))).await, first);
+    assert_eq!(next.read("a".into()).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn a_session_that_had_to_go_is_never_opened_again_by_a_repetition() {
+    crate::logs::capture();
+    let cluster = Cluster::<Tally>::local(1).await.unwrap();
+    let client = cluster.client();
+    assert_eq!(client.write(add("a", 1)).await.unwrap(), 1);
+    let server = cluster.server(1).unwrap();
+    let session = open_session(server, 1).await;
+    propose(server, in_session(session, 1, &add("a", 1))).await;
+    let mut others = tokio::task::JoinSet::new();
+    for _ in 0..SESSIONS_MAX {
+        let raft = server.raft().clone();
+        others.spawn(async move { raft.client_write(vec![2, 0, 0, 0, 0, 0, 0, 0, 0].into()).await.unwrap() });
+    }
+    others.join_all().await;
+    assert_eq!(propose(server, in_session(session, 1, &add("a", 1))).await[..], [2], "expired");
+    assert_eq!(client.read("a".into()).await.unwrap(), 2);
+    // The client's own session has gone as well. Its next command was surely not applied in it, so it goes into another.
+    assert_eq!(client.write(add("a", 1)).await.unwrap(), 3);
+}
+
+/// Its commands are numbers, those of the cluster are not.
+#[derive(Default)]
+struct Other;
+
+impl StateMachine for Other {
+    type Command = u8;
+    type Query = ();
+    type Answer = u64;
+
+    fn apply(&mut self, _: u8) -> u64 {
+        0
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        0
+    }
+
+    fn snapshot(&self) -> Result<Vec<u8>, BoxError> {
+        Ok(Vec::new())
+    }
+
+    fn restore(&mut self, _: &[u8]) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn commands_and_queries_of_other_types_are_refused_and_stop_nobody() {
+    let cluster = three().await;
+    let stranger = Client::<Other>::connect((1..=3).map(|id| cluster.addr(id).unwrap()));
+    for error in [stranger.write(7).await.unwrap_err(), stranger.read(()).await.unwrap_err()] {
+        assert!(matches!(error, ClientError::Server(RequestError::Malformed(_))), "{error}");
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+    }
+    assert_eq!(cluster.client().write(add("a", 1)).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_request_are_answered_and_stop_nobody() {
+    let cluster = three().await;
+    cluster.client().write(add("a", 1)).await.unwrap();
+    let leader = cluster.leader().await.unwrap();
+    let gate = OpenGate { identity: PeerIdentity::default() };
+    let dialer = Dialer::new(Arc::new(gate), Limits::default(), 1);
+    let target = Target { address: cluster.addr(leader).unwrap().to_owned(), node: None };
+    let channel = Channel::spawn(dialer, target, Lane::Client);
+    let wait = 5000u32.to_le_bytes();
+    let write = |envelope: &[u8]| [&[1, 1], &wait[..], envelope].concat();
+    let cases = [
+        vec![],
+        vec![255; 100],
+        vec![1],
+        vec![1, 99, 0, 0, 0, 0],
+        vec![1, 6, 0, 0, 1, 0, 200, 200],
+        write(&[]),
+        write(&[77, 77]),
+        write(&[3, 1]),
+        [&[1, 2], &wait[..], &[255, 255]].concat(),
+    ];
+    for case in cases {
+        let answer = channel.call(Kind::Client, case.clone().into(), Duration::from_secs(30)).await.unwrap();
+        // Refused at once, or answered as an entry that is no command.
+        assert!(answer[..2] == [1, 1] || answer[..] == [1, 0, 4], "{case:?}: {answer:?}");
+    }
+    assert_eq!(cluster.client().write(add("a", 1)).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_command_that_is_too_long_is_refused_before_it_is_written() {
+    let cluster = three().await;
+    let long = "x".repeat(COMMAND_BYTES_MAX);
+    let error = cluster.client().write((long, 1)).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert!(error.to_string().contains("above the limit"), "{error}");
+    let quarter = "y".repeat(COMMAND_BYTES_MAX / 4);
+    assert_eq!(cluster.client().write((quarter, 1)).await.unwrap(), 1);
+}

@@ -1,0 +1,118 @@
+//! Every way not to start says what is wrong, where, and what to do.
+
+use std::fs;
+
+use raftwright::{Config, Server, ServerBuilder, StartError};
+use tempfile::TempDir;
+
+use crate::tally::Tally;
+
+fn builder(temp: &TempDir) -> ServerBuilder<Tally> {
+    crate::logs::capture();
+    Server::builder().id(1).data_dir(temp.path().join("d")).listen("127.0.0.1:0")
+}
+
+async fn error(builder: ServerBuilder<Tally>) -> StartError {
+    match builder.start(Tally::default()).await {
+        Ok(_) => panic!("it started"),
+        Err(error) => error,
+    }
+}
+
+/// The sentence names all of these.
+fn says(error: &StartError, parts: &[&str]) {
+    let text = error.to_string();
+    assert!(!text.contains('\n') && parts.iter().all(|part| text.contains(part)), "{text}");
+}
+
+#[tokio::test]
+async fn a_port_in_use() {
+    let temp = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let error = error(builder(&temp).listen(addr.clone())).await;
+    assert!(matches!(error, StartError::Listen { .. }));
+    says(&error, &[&addr, "in use", "choose another address"]);
+}
+
+#[tokio::test]
+async fn a_data_directory_in_use() {
+    let temp = tempfile::tempdir().unwrap();
+    let running = builder(&temp).start(Tally::default()).await.unwrap();
+    let error = error(builder(&temp)).await;
+    assert!(matches!(error, StartError::DataDir(_)));
+    says(&error, &["/d", "locked by a running node", "stop that node"]);
+    running.shutdown().await;
+    builder(&temp).start(Tally::default()).await.unwrap().shutdown().await;
+}
+
+#[tokio::test]
+async fn a_directory_of_something_else() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir(temp.path().join("d")).unwrap();
+    fs::write(temp.path().join("d/holiday.jpg"), "x").unwrap();
+    let error = error(builder(&temp)).await;
+    says(&error, &["/d", "holiday.jpg", "use an empty"]);
+    assert!(temp.path().join("d/holiday.jpg").exists());
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_made() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("file"), "x").unwrap();
+    let error = error(builder(&temp).data_dir(temp.path().join("file/d"))).await;
+    assert!(matches!(error, StartError::DataDir(_)));
+    says(&error, &["cannot create", "file/d", "check that"]);
+}
+
+#[tokio::test]
+async fn the_directory_of_another_node() {
+    let temp = tempfile::tempdir().unwrap();
+    builder(&temp).start(Tally::default()).await.unwrap().shutdown().await;
+    says(&error(builder(&temp).id(2)).await, &["/d", "belongs to node 1", "not to node 2"]);
+}
+
+#[tokio::test]
+async fn a_log_that_has_gone() {
+    let temp = tempfile::tempdir().unwrap();
+    let addr = "127.0.0.1:1";
+    let server = builder(&temp).initial_cluster([(1, addr)]).start(Tally::default()).await.unwrap();
+    server.write(("a".to_owned(), 1)).await.ok();
+    server.shutdown().await;
+    for file in fs::read_dir(temp.path().join("d/wal")).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    let error = error(builder(&temp)).await;
+    assert!(matches!(error, StartError::Log(_)));
+    says(&error, &["/d/wal", "lost data", "remove this node from the cluster"]);
+}
+
+#[tokio::test]
+async fn a_segment_that_is_not_one() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = builder(&temp).initial_cluster([(1, "127.0.0.1:1")]).start(Tally::default()).await.unwrap();
+    server.shutdown().await;
+    let wal = temp.path().join("d/wal");
+    let mut files: Vec<_> = fs::read_dir(&wal).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let mut bytes = fs::read(&files[0]).unwrap();
+    // Everything that was written is gone: neither head nor copy of any record can be read.
+    bytes.iter_mut().take(64 * 1024).for_each(|byte| *byte ^= 0x5A);
+    fs::write(&files[0], bytes).unwrap();
+    let error = error(builder(&temp)).await;
+    assert!(matches!(error, StartError::Log(_)));
+    says(&error, &["/d/wal"]);
+}
+
+#[tokio::test]
+async fn settings_that_are_missing_or_cannot_work() {
+    let temp = tempfile::tempdir().unwrap();
+    says(&error(Server::builder()).await, &["id is not set"]);
+    says(&error(Server::builder().id(1)).await, &["data_dir is not set"]);
+    says(&error(Server::builder().id(1).data_dir(temp.path().join("x"))).await, &["listen is not set"]);
+    let config = Config { heartbeat_interval: 0, ..Config::default() };
+    says(&error(builder(&temp).config(config)).await, &["heartbeat_interval", "at least 1 ms"]);
+    says(&error(builder(&temp).initial_cluster([(2, "a:1")])).await, &["does not name server 1"]);
+    says(&error(builder(&temp).initial_cluster([(1, "a:1"), (1, "b:1")])).await, &["names a server twice"]);
+    assert!(!temp.path().join("x").exists(), "nothing is made before the settings are checked");
+}
