@@ -36,7 +36,7 @@ pub enum WalError {
     /// A write could not be taken, and its caller could not be told otherwise than by stopping the log.
     #[error("the log stopped, because a write cannot be taken: {0}")]
     Refused(SubmitError),
-    /// The log was closed before this write was taken. It surely is not on the media.
+    /// The log was closed before this write was durable.
     #[error("the log is closed")]
     Closed,
 }

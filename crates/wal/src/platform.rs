@@ -61,7 +61,11 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
 #[cfg(target_os = "linux")]
 pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
-    match fallocate(file, FallocateFlags::empty(), 0, len) {
+    let mut allocated = fallocate(file, FallocateFlags::empty(), 0, len);
+    while allocated == Err(rustix::io::Errno::INTR) {
+        allocated = fallocate(file, FallocateFlags::empty(), 0, len);
+    }
+    match allocated {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => file.set_len(len),
         Err(error) => Err(error.into()),

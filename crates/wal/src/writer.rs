@@ -85,6 +85,14 @@ pub struct Writer<D: Disk, T: Completion> {
     must_roll: bool,
 }
 
+/// Without a writer nothing becomes durable any more: whoever waits is told, also when the writer's thread panicked.
+impl<D: Disk, T: Completion> Drop for Writer<D, T> {
+    fn drop(&mut self) {
+        self.shared.close();
+        self.fail_all(&WalError::Closed);
+    }
+}
+
 impl<D: Disk, T: Completion> fmt::Debug for Writer<D, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Active { sequence, position, .. } = &self.active;

@@ -143,3 +143,44 @@ fn the_queue_is_bounded_and_votes_have_a_reserve() {
 fn silent() -> crate::harness::Ack {
     crate::harness::Ack::silent()
 }
+
+#[test]
+fn whoever_waits_is_told_when_the_writer_goes() {
+    let disk = SimDisk::new(2);
+    let mut node = node(&disk);
+    node.submit(Op::Append(vec![entry(1, 2, 1)]));
+    node.writer.write_batch().unwrap();
+    node.submit(Op::Append(vec![entry(1, 3, 1)]));
+    let log = node.log.clone();
+    let told = {
+        let Node { writer, told, .. } = node;
+        drop(writer);
+        told
+    };
+    let told = told.lock().unwrap().clone();
+    let closed = told.iter().filter(|(_, result)| matches!(result, Err(WalError::Closed))).count();
+    assert_eq!((told.len(), closed), (4, 2), "{told:?}");
+    assert!(matches!(log.failure(), Some(WalError::Closed)));
+}
+
+/// Purging bounds the space: whatever was written, only the segments of live entries and the next one are there.
+#[test]
+fn the_space_is_bounded_by_what_is_live() {
+    let disk = SimDisk::new(3);
+    let mut node = node(&disk);
+    let mut seen = std::collections::BTreeSet::new();
+    for index in 2..3000 {
+        node.done(Op::Append(vec![entry(1, index, 300)]));
+        if index % 30 == 0 {
+            node.done(Op::Purge { up_to: entry(1, index - 5, 0).log_id });
+        }
+        node.writer.housekeep();
+        let files = disk.files();
+        assert!(files.len() <= 8, "{index}: {files:?}");
+        seen.extend(files);
+    }
+    assert!(seen.len() > 100, "many segments came and went: {}", seen.len());
+    disk.power_cut(Loss::Everything);
+    let node = Node::open(&disk).unwrap();
+    assert_eq!(Model::of(&node.log).entries.len(), 3000 - 1 - 2965);
+}

@@ -107,7 +107,7 @@ pub(crate) struct Node {
     pub(crate) log: Log<SimDisk, Ack>,
     pub(crate) writer: Writer<SimDisk, Ack>,
     pub(crate) report: RecoveryReport,
-    told: Told,
+    pub(crate) told: Told,
     submitted: usize,
 }
 
