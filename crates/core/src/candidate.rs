@@ -52,7 +52,7 @@ impl<T: Types> Candidacy<T> {
 
     /// This server's own vote is durable: it counts like any other.
     pub(crate) fn on_own_vote(&mut self, state: &State<T>, asked: &VoteOf<T>) -> Next<T> {
-        if self.asked != *asked {
+        if self.asked != *asked || !state.is_voter() {
             return Next::Stay;
         }
         self.grant(state, asked.leader_id.node_id(), VoteKind::Vote)

@@ -288,8 +288,8 @@ impl<T: Types> Leading<T> {
 
     /// Something became durable, here or elsewhere: commit what a quorum has, if it is of our own term (Raft §5.3, §5.4.2).
     pub(crate) fn advance_commit(&mut self, state: &mut State<T>, now: Time, effects: &mut Effects<T>) -> Next<T> {
-        let durable = state.writes.durable_index();
         let me = state.me();
+        let durable = if state.is_admitted() { state.writes.durable_index() } else { 0 };
         let at_quorum = state.membership().quorum_value(|id| {
             if *id == me { durable } else { self.targets.get(id).map_or(0, |target| target.matched) }
         });
@@ -315,7 +315,8 @@ impl<T: Types> Leading<T> {
     }
 
     fn confirm_rounds(&mut self, state: &State<T>, effects: &mut Effects<T>) {
-        let (me, latest) = (state.me(), self.rounds.latest());
+        let me = state.me();
+        let latest = if state.is_admitted() { self.rounds.latest() } else { Round(0) };
         let at_quorum = state.membership().quorum_value(|id| {
             if *id == me { latest } else { self.targets.get(id).map_or(Round(0), |target| target.round) }
         });

@@ -82,8 +82,15 @@ impl<T: Types> State<T> {
         self.memberships.membership()
     }
 
+    /// Whether this server votes. One that was wiped and added again meets memberships of its log's past that name its id
+    /// with the incarnation it had then: they do not mean this server.
     pub(crate) fn is_voter(&self) -> bool {
-        self.membership().is_voter(&self.identity.id)
+        self.membership().is_voter(&self.identity.id) && self.is_admitted()
+    }
+
+    /// Whether the membership means this server where it names its id: what it has and says counts like anybody else's.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.membership().admits(&self.identity)
     }
 
     /// Whether this server alone is a quorum: no need to wait for anybody.
