@@ -68,7 +68,7 @@ pub struct ErrorBody {
     pub found: Option<Option<u64>>,
 }
 
-/// Where the answering server stands.
+/// Where the answering server stands, as it last told its observers: it may be further by now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Its term.

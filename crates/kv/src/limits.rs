@@ -40,3 +40,6 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest answer that the HTTP client takes in.
 pub const CLIENT_ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// How long a stopping leader tries to hand its leadership over.
+pub const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);

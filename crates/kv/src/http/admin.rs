@@ -17,6 +17,9 @@ use crate::node::Node;
 /// Longest peer address, in bytes: the longest DNS name, a colon and a port.
 const ADDR_BYTES_MAX: usize = 253 + 6;
 
+/// How many entries a learner may lack when it is promoted.
+const PROMOTE_LAG_MAX: u64 = 10_000;
+
 /// Most members that one request may name.
 const MEMBERS_MAX: usize = 64;
 
@@ -113,6 +116,7 @@ pub(super) async fn promote<N: Node>(State(app): State<App<N>>, id: MemberId) ->
         None => Err(no_member(id)),
         Some(true) => Err(HttpError::bad_request(format!("server {id} is a voter already"))),
         Some(false) => {
+            check_caught_up(&app, id)?;
             voters.insert(id);
             let log_index = app.node.change_membership(voters, true).await?;
             Ok(changed(&app, log_index))
@@ -138,6 +142,25 @@ pub(super) async fn remove<N: Node>(State(app): State<App<N>>, id: MemberId) -> 
         }
     };
     Ok(changed(&app, log_index))
+}
+
+/// A voter that lacks much of the log counts in every majority and helps in none: a cluster of one that gave its vote to
+/// a server that cannot be reached would stop. Only the leader knows how far a learner is; another server does not judge.
+fn check_caught_up<N: Node>(app: &App<N>, id: u64) -> Result<(), HttpError> {
+    let state = app.node.state();
+    let matched = state.members.iter().find(|member| member.id == id).and_then(|member| member.matched);
+    let advice = "let it catch up first (see `raftwright status`), or use /change-membership, which does not ask";
+    match matched.map(|matched| (matched, state.last_log.saturating_sub(matched))) {
+        Some((0, _)) => {
+            let message = format!("server {id} has not been reached yet: {advice}");
+            Err(HttpError::new(ErrorKind::NotApplied, message))
+        }
+        Some((_, lag)) if lag > PROMOTE_LAG_MAX => {
+            let message = format!("server {id} is {lag} entries behind: {advice}");
+            Err(HttpError::new(ErrorKind::NotApplied, message))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The id of a member in the path.

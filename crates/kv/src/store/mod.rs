@@ -2,6 +2,7 @@
 
 mod command;
 mod machine;
+mod replicated;
 mod snapshot;
 
 pub use command::{Answer, Command, Condition, KeyValue, Query, Stored};

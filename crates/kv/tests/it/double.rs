@@ -21,6 +21,8 @@ pub(crate) struct Double {
     /// Writes wait for this, if it is set.
     pub(crate) hold: Mutex<Option<Arc<Notify>>>,
     pub(crate) writes_seen: Notify,
+    /// How much of the log every member holds.
+    pub(crate) matched: Mutex<u64>,
 }
 
 impl Double {
@@ -66,7 +68,8 @@ impl Node for Double {
 
     fn state(&self) -> NodeState {
         let Position { term, applied, leader } = self.position();
-        let member = |id, voter| Member { id, addr: format!("peer:{id}"), voter, matched: Some(applied) };
+        let matched = *self.matched.lock().unwrap();
+        let member = |id, voter| Member { id, addr: format!("peer:{id}"), voter, matched: Some(matched) };
         NodeState {
             id: 1,
             version: "test".into(),
@@ -76,7 +79,7 @@ impl Node for Double {
             role: Role::Leader,
             term,
             leader,
-            last_log: applied,
+            last_log: matched.max(applied),
             committed: applied,
             applied,
             purged: 0,

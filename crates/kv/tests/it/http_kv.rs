@@ -129,6 +129,8 @@ async fn the_reference_s_paths_do_what_the_guide_says() {
 async fn members_are_promoted_and_removed_by_what_they_are() {
     let site = site().await;
     let send = async |line: &str| send(&site.address, line, "", b"").await.status;
+    assert_eq!(send("POST /member/2/promote").await, 503, "it was never reached");
+    *site.node.matched.lock().unwrap() = 7;
     assert_eq!(send("POST /member/2/promote").await, 200);
     assert_eq!(send("POST /member/1/promote").await, 400, "it votes already");
     assert_eq!(send("POST /member/9/promote").await, 404);

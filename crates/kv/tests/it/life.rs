@@ -1,0 +1,183 @@
+//! The life of a server, and of those that start it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::process::{Process, raftwright, run};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_command_line_goes_all_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Process::start(1, dir.path(), &[]);
+    let at = |args: &[&str]| run(&[args, &["--endpoints", &server.http]].concat());
+    let early = at(&["put", "a", "1", "--timeout", "300ms"]);
+    assert!(!early.status.success(), "a blank server takes no writes");
+    assert!(at(&["init"]).status.success());
+    let again = at(&["init"]);
+    assert_eq!((again.status.code(), text(&again.stderr).contains("already")), (Some(1), true));
+
+    assert_eq!(text(&at(&["put", "a", "one"]).stdout), "revision 1\n");
+    assert_eq!(text(&at(&["get", "a"]).stdout), "one\n");
+    let json: Value = serde_json::from_slice(&at(&["get", "a", "-o", "json"]).stdout).unwrap();
+    assert_eq!((&json["value"], &json["revision"]), (&"one".into(), &1.into()));
+    assert_eq!(at(&["get", "b"]).status.code(), Some(3));
+    assert_eq!(at(&["put", "a", "two", "--if-revision", "7"]).status.code(), Some(4));
+    assert_eq!(text(&at(&["put", "a", "two", "--if-revision", "1"]).stdout), "revision 2\n");
+    assert_eq!(text(&at(&["scan", "-o", "simple"]).stdout), "a two 2\n");
+    assert!(at(&["del", "a"]).status.success());
+    assert_eq!(at(&["del", "a"]).status.code(), Some(3));
+
+    let status = text(&at(&["status"]).stdout);
+    let (heading, row) = status.split_once('\n').unwrap();
+    assert_eq!(heading.split_whitespace().collect::<String>(), "IDADDRESSROLETERMLASTLOGCOMMITAPPLIEDLAG");
+    assert!(row.contains("leader") && row.contains(&server.peer), "{row}");
+    let members = text(&at(&["member", "list", "-o", "simple"]).stdout);
+    assert_eq!(members, format!("1 {} yes\n", server.peer));
+    let nobody = run(&["get", "a", "--endpoints", "127.0.0.1:1"]);
+    assert_eq!((nobody.status.code(), text(&nobody.stderr).contains("--endpoints")), (Some(1), true));
+}
+
+#[test]
+fn what_was_written_is_there_after_a_stop_and_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Process::start(1, dir.path(), &[]);
+    let peer = server.peer.clone();
+    assert!(run(&["init", "--endpoints", &server.http]).status.success());
+    assert!(run(&["put", "a", "1", "--endpoints", &server.http]).status.success());
+    server.stop();
+    let server = Process::start_at(1, dir.path(), &peer, &[]);
+    assert_eq!(text(&run(&["get", "a", "--endpoints", &server.http]).stdout), "1\n");
+    assert!(run(&["put", "b", "2", "--endpoints", &server.http]).status.success());
+    server.signal("-KILL");
+    server.wait();
+    let server = Process::start_at(1, dir.path(), &peer, &[]);
+    assert_eq!(text(&run(&["get", "a", "--endpoints", &server.http]).stdout), "1\n");
+    assert_eq!(text(&run(&["get", "b", "--endpoints", &server.http]).stdout), "2\n");
+    server.stop();
+}
+
+#[test]
+fn members_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut servers: Vec<Process> =
+        (1..=3).map(|id| Process::start(id, &dir.path().join(id.to_string()), &[])).collect();
+    let endpoints: Vec<&str> = servers.iter().map(|server| server.http.as_str()).collect();
+    // The second server is asked, which does not lead: it forwards.
+    let (first, all) = (endpoints[0].to_owned(), endpoints[1..].join(","));
+    let at = |args: &[&str]| {
+        let output = run(&[args, &["--endpoints", &all]].concat());
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert!(run(&["init", "--endpoints", &first]).status.success());
+    for id in ["2", "3"] {
+        let peer = &servers[id.parse::<usize>().unwrap() - 1].peer;
+        let added = run(&["member", "add", id, peer, "--endpoints", &first]);
+        assert!(added.status.success(), "{}", text(&added.stderr));
+        // Until the learner has been reached, it is not promoted.
+        until(&mut || run(&["member", "promote", id, "--endpoints", &first]).status.success());
+    }
+    at(&["put", "a", "1"]);
+    until(&mut || {
+        at(&["status", "-o", "simple"]).lines().all(|line| line.contains("follower") || line.contains("not asked"))
+    });
+    at(&["transfer-leader", "3"]);
+    until(&mut || at(&["status", "-o", "simple"]).contains("leader"));
+    at(&["put", "a", "2"]);
+    at(&["member", "remove", "1"]);
+    let first = servers.remove(0);
+    first.stop();
+    assert_eq!(at(&["get", "a"]), "2\n");
+    let members = format!("2 {} yes\n3 {} yes\n", servers[0].peer, servers[1].peer);
+    assert_eq!(at(&["member", "list", "-o", "simple"]), members);
+    for server in servers {
+        server.stop();
+    }
+}
+
+/// Asks again until it is so, for a minute at most.
+fn until(so: &mut dyn FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !so() {
+        assert!(Instant::now() < deadline, "it does not come about");
+    }
+}
+
+#[test]
+fn a_server_dies_with_whoever_started_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Process::start(1, dir.path(), &[]);
+    server.close_stdin();
+    let (code, log) = server.wait();
+    assert_eq!(code, 1, "{log}");
+}
+
+#[test]
+fn the_demo_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = raftwright().args(["demo", "--writes", "400"]).env("TMPDIR", dir.path()).output().unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    let last = stdout.lines().last().unwrap();
+    assert!(last.starts_with("acknowledged: 400  lost: 0  wrong: 0  failover: "), "{last}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "it leaves no file behind");
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = raftwright()
+        .args(["demo", "--writes", "10000000"])
+        .env("TMPDIR", dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("started")));
+    assert!(Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap().success());
+    let mut stderr = String::new();
+    demo.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!((demo.wait().unwrap().code(), stderr.as_str()), (Some(130), "raftwright: interrupted\n"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_demo_s_servers_die_when_it_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = raftwright()
+        .args(["demo", "--writes", "100", "--keep"])
+        .env("TMPDIR", dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let endpoints = lines.map(Result::unwrap).find_map(|line| Some(line.split_once("--endpoints ")?.1.to_owned()));
+    let endpoints = endpoints.expect("the demo prints where its servers are");
+    let mut connections: Vec<TcpStream> = endpoints.split(',').map(|at| TcpStream::connect(at).unwrap()).collect();
+    assert_eq!(connections.len(), 3);
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    for connection in &mut connections {
+        // The connection ends when the process at its other end does.
+        let _ = connection.read(&mut [0]);
+    }
+    // The system closes the sockets of a dead process one after the other: the listening one may be the last.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for at in endpoints.split(',') {
+        while TcpStream::connect(at).is_ok() {
+            assert!(Instant::now() < deadline, "a server still listens at {at}");
+        }
+    }
+}
