@@ -155,16 +155,16 @@ where
                         Poll::Pending => self.pump.poll_event(cx, answers).map(Err),
                     });
                     match event.await {
-                        Ok(found) => break found?,
+                        Ok(found) => break found,
                         Err(Event::Progress) => self.pump.run_effects(),
                         Err(Event::Left(left)) => return Ok(left),
                     }
                 };
-                // After the read and before its use: what a later leader wrote is read only after the close.
+                // After the read and before its use: what a later leader wrote, or cut, is read only after the close.
                 if self.pump.tail.is_closed() {
                     return Ok(Left::Closed);
                 }
-                self.pump.step(match found {
+                self.pump.step(match found? {
                     Found::Entries { prev, entries } => StreamInput::Entries { epoch: wanted.epoch, prev, entries },
                     Found::Purged => StreamInput::Purged { epoch: wanted.epoch },
                 });
