@@ -102,7 +102,7 @@ impl<C: RaftTypeConfig> NotifyQueue<C> {
             match &report {
                 Report::Matched { .. } => reports.matched = Some(report),
                 Report::NeedsSnapshot => reports.needs_snapshot = Some(report),
-                Report::HigherVote(_) => reports.higher_vote = Some(report),
+                Report::HigherVote { .. } => reports.higher_vote = Some(report),
             }
         });
     }
