@@ -1,0 +1,699 @@
+//! A deterministic cluster: real replicas and streams, simulated disks, messages that move when they are told to, a clock
+//! that is turned by hand. After every step the invariants of the core and the promises to the outside are checked.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use raftwright_core::invariants::{self, Facts};
+use raftwright_core::{
+    AppendEntriesRequest, AppendEntriesResponse, Effect, Effects, HeartbeatResponse, Identity, Incarnation, Input,
+    LogIdOf, LogIndex, Membership, Message, RaftEntry, Replica, ReplicaConfig, Reply, ServerState, Span,
+    StoredMembership, Stream, StreamConfig, StreamEffect, StreamId, StreamInput, Tail, Ticket, Time, Types, VoteOf,
+    VoteResponse, WriteId,
+};
+
+use crate::disk::{Disk, Image, first_log_id};
+use crate::safety::{Safety, check_promise};
+use crate::say;
+use crate::types::{Item, Kind, Member, Payload};
+
+/// More deliveries than any story needs: a cluster that does not come to rest.
+const DELIVERIES_MAX: usize = 20_000;
+
+/// What a cluster is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) voters: Vec<u64>,
+    pub(crate) learners: Vec<u64>,
+    /// Whether the stores can tell their incarnations apart.
+    pub(crate) incarnations: bool,
+    pub(crate) config: ReplicaConfig,
+    pub(crate) stream: StreamConfig,
+    pub(crate) seed: u64,
+}
+
+impl Setup {
+    /// That many voters, from 1.
+    pub(crate) fn voters(count: u64) -> Self {
+        Self {
+            voters: (1..=count).collect(),
+            learners: Vec::new(),
+            incarnations: false,
+            config: ReplicaConfig::default(),
+            stream: StreamConfig::default(),
+            seed: 1,
+        }
+    }
+}
+
+/// A server: what survives a crash, and what does not.
+#[derive(Debug)]
+pub(crate) struct Server<T: Kind> {
+    pub(crate) identity: Identity<u64>,
+    pub(crate) disk: Disk<T>,
+    /// How far the state machine has applied the log; it keeps its state on the disk.
+    pub(crate) applied: Option<LogIdOf<T>>,
+    /// The state machine's membership.
+    pub(crate) machine: StoredMembership<T>,
+    boots: u64,
+    up: Option<Up<T>>,
+}
+
+#[derive(Debug)]
+struct Up<T: Kind> {
+    replica: Replica<T>,
+    effects: Effects<T>,
+    streams: BTreeMap<StreamId, Running<T>>,
+}
+
+/// A stream with its connection: sends without an answer, oldest first, and answers that came too early.
+#[derive(Debug)]
+struct Running<T: Kind> {
+    target: u64,
+    stream: Stream<T>,
+    sends: VecDeque<(u64, u64)>,
+    early: BTreeMap<u64, AppendEntriesResponse<T>>,
+    last_send: u64,
+}
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Packet<T: Kind> {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// Which run of the sender has sent it, or of the receiver has asked for it.
+    boot: u64,
+    pub(crate) body: Body<T>,
+}
+
+/// What a message says.
+#[derive(Clone, Debug)]
+pub(crate) enum Body<T: Kind> {
+    Control(Message<T>),
+    Append { place: Place, request: AppendEntriesRequest<T> },
+    VoteAnswer(VoteResponse<T>),
+    HeartbeatAnswer(HeartbeatResponse<T>),
+    AppendAnswer { place: Place, response: AppendEntriesResponse<T> },
+}
+
+/// Which send of which stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    stream: StreamId,
+    send: u64,
+}
+
+/// Who waits for a ticket.
+#[derive(Debug)]
+enum Waiting<T: Types> {
+    Call(String),
+    Peer {
+        asker: u64,
+        boot: u64,
+        asked: VoteOf<T>,
+        place: Option<Place>,
+    },
+    /// A message that was made up, or whose connection is gone.
+    Nobody {
+        asker: u64,
+        asked: VoteOf<T>,
+    },
+}
+
+enum Work<T: Kind> {
+    Done(WriteId),
+    Stream(StreamId, StreamInput<T>),
+    Report(StreamId, raftwright_core::Report<T>),
+}
+
+/// A line of the story; a loud one is told even where only the outline is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) text: String,
+    pub(crate) loud: bool,
+}
+
+/// The cluster.
+pub(crate) struct Cluster<T: Kind> {
+    pub(crate) now: Time,
+    pub(crate) setup: Setup,
+    pub(crate) servers: BTreeMap<u64, Server<T>>,
+    /// Messages on their way, in the order of sending.
+    pub(crate) wire: Vec<Packet<T>>,
+    /// Links that lose everything.
+    pub(crate) cuts: BTreeSet<(u64, u64)>,
+    pub(crate) journal: Vec<Line>,
+    pub(crate) safety: Safety<T>,
+    /// Answers to calls, in order: the call and what was said.
+    pub(crate) answers: Vec<(String, Reply<T>)>,
+    tickets: BTreeMap<Ticket, Waiting<T>>,
+    last_ticket: u64,
+    work: VecDeque<(u64, Work<T>)>,
+}
+
+impl<T: Kind> Cluster<T> {
+    /// Servers that were all initialized with the same membership and have done nothing since.
+    pub(crate) fn new(setup: Setup) -> Self {
+        let ids: Vec<u64> = setup.voters.iter().chain(&setup.learners).copied().collect();
+        let mut cluster = Self::blank(setup, &[]);
+        for id in ids {
+            cluster.install(id, None, &[], 0);
+        }
+        cluster
+    }
+
+    /// Servers with nothing on their disks.
+    pub(crate) fn blank(setup: Setup, ids: &[u64]) -> Self {
+        let mut cluster = Self {
+            now: Time::ZERO,
+            setup,
+            servers: BTreeMap::new(),
+            wire: Vec::new(),
+            cuts: BTreeSet::new(),
+            journal: Vec::new(),
+            safety: Safety::default(),
+            answers: Vec::new(),
+            tickets: BTreeMap::new(),
+            last_ticket: 0,
+            work: VecDeque::new(),
+        };
+        for id in ids {
+            cluster.add_blank(*id);
+        }
+        cluster
+    }
+
+    /// A blank server.
+    pub(crate) fn add_blank(&mut self, id: u64) {
+        self.place(id, Image::default(), None);
+    }
+
+    /// A server with this vote and, behind the first entry, entries of these terms; the first `committed` of all are.
+    pub(crate) fn install(&mut self, id: u64, vote: Option<VoteOf<T>>, terms: &[u64], committed: LogIndex) {
+        let mut log = vec![self.first_entry()];
+        log.extend(crate::types::items(terms));
+        let applied = usize::try_from(committed).ok().and_then(|count| count.checked_sub(1)).map(|at| log[at].log_id);
+        self.place(id, Image { vote, purged: None, log }, applied);
+    }
+
+    /// The entry that initialized the cluster.
+    pub(crate) fn first_entry(&self) -> Item<T> {
+        let Setup { voters, learners, .. } = &self.setup;
+        let nodes = voters.iter().chain(learners).map(|id| (*id, Member { address: *id, incarnation: None })).collect();
+        let membership = Membership::new(vec![voters.iter().copied().collect()], nodes).unwrap();
+        Item { log_id: first_log_id::<T>(), payload: Payload::Membership(membership) }
+    }
+
+    /// A server with this on its disk; `applied` says how far its state machine is.
+    pub(crate) fn place(&mut self, id: u64, image: Image<T>, applied: Option<LogIdOf<T>>) {
+        let mut before = image.purged;
+        for item in &image.log {
+            self.safety.wrote(before, item);
+            before = Some(item.log_id);
+        }
+        let mut machine = StoredMembership::default();
+        for item in image.log.iter().filter(|item| Some(item.log_id) <= applied) {
+            if let Some(membership) = item.membership() {
+                machine = StoredMembership { log_id: Some(item.log_id), membership: membership.clone() };
+            }
+        }
+        let incarnation = self.setup.incarnations.then_some(Incarnation(id * 0x100));
+        let identity = Identity { id, incarnation };
+        self.servers.insert(id, Server { identity, disk: Disk::new(image), applied, machine, boots: 0, up: None });
+        self.start(id);
+    }
+
+    /// Starts a server that is down.
+    pub(crate) fn start(&mut self, id: u64) {
+        let seed = self.setup.seed.wrapping_mul(31).wrapping_add(id);
+        let server = self.servers.get_mut(&id).unwrap();
+        assert!(server.up.is_none(), "server {id} runs already");
+        server.boots += 1;
+        let restored = server.disk.durable.restored(server.applied, &server.machine);
+        let config = self.setup.config.clone();
+        let replica = Replica::new(config, server.identity, restored, self.now, seed + server.boots * 7919);
+        let replica = replica.unwrap_or_else(|error| panic!("server {id} does not start: {error}"));
+        server.up = Some(Up { replica, effects: Effects::new(), streams: BTreeMap::new() });
+        self.step(id, Input::Wake);
+    }
+
+    /// The power goes at a server. The first `kept` of its writes that are not durable happen to survive.
+    pub(crate) fn crash(&mut self, id: u64, kept: usize) {
+        let server = self.servers.get_mut(&id).unwrap();
+        server.up = None;
+        server.disk.crash(kept);
+        self.work.retain(|(server, _)| *server != id);
+    }
+
+    /// A server loses its disk and comes back under its old id, as another incarnation.
+    pub(crate) fn wipe(&mut self, id: u64) {
+        self.crash(id, 0);
+        let server = self.servers.get_mut(&id).unwrap();
+        server.disk = Disk::new(Image::default());
+        (server.applied, server.machine) = (None, StoredMembership::default());
+        server.identity.incarnation = server.identity.incarnation.map(|old| Incarnation(old.0 + 1));
+        self.safety.wiped(id);
+    }
+
+    /// The replica of a server that runs.
+    pub(crate) fn replica(&self, id: u64) -> &Replica<T> {
+        &self.servers[&id].up.as_ref().unwrap_or_else(|| panic!("server {id} is down")).replica
+    }
+
+    /// Whether a server runs.
+    pub(crate) fn is_up(&self, id: u64) -> bool {
+        self.servers.get(&id).is_some_and(|server| server.up.is_some())
+    }
+
+    /// The servers that run.
+    pub(crate) fn up(&self) -> Vec<u64> {
+        self.servers.keys().copied().filter(|id| self.is_up(*id)).collect()
+    }
+
+    /// The servers that lead.
+    pub(crate) fn leaders(&self) -> Vec<u64> {
+        self.up().into_iter().filter(|id| self.replica(*id).is_leader()).collect()
+    }
+
+    // ---- steps ----
+
+    /// Gives a server an input and does all that it asks for, but for what travels or waits for a held disk.
+    pub(crate) fn step(&mut self, id: u64, input: Input<T>) {
+        self.step_once(id, input);
+        while let Some((id, work)) = self.work.pop_front() {
+            match work {
+                Work::Done(write) => self.step_once(id, Input::LogDone { write }),
+                Work::Report(stream, report) => self.step_once(id, Input::Stream { stream, report }),
+                Work::Stream(stream, input) => self.step_stream(id, stream, input),
+            }
+        }
+    }
+
+    fn step_once(&mut self, id: u64, input: Input<T>) {
+        let Some(up) = self.servers.get_mut(&id).and_then(|server| server.up.as_mut()) else { return };
+        let before = Facts::of(&up.replica);
+        up.replica.step(self.now, input, &mut up.effects);
+        let after = Facts::of(&up.replica);
+        invariants::check(&up.replica).unwrap_or_else(|broken| panic!("server {id}: {broken}"));
+        invariants::check_delta(&before, &after).unwrap_or_else(|broken| panic!("server {id}: {broken}"));
+        let effects: Vec<Effect<T>> = up.effects.drain().collect();
+        for effect in effects {
+            self.execute(id, effect);
+        }
+        self.observe(id, &before, &after);
+    }
+
+    /// What the whole cluster must never see.
+    fn observe(&mut self, id: u64, before: &Facts<T>, after: &Facts<T>) {
+        if after.server_state == ServerState::Leader && before.server_state != ServerState::Leader {
+            let vote = after.vote.unwrap();
+            self.safety.leads(id, &vote, &self.servers[&id].disk.live);
+        }
+        if after.committed != before.committed {
+            let disks = self.servers.values().map(|server| (server.identity, &server.disk.durable));
+            let replica = &self.servers[&id].up.as_ref().unwrap().replica;
+            self.safety.committed(replica, &self.servers[&id].disk.live, disks.collect());
+        }
+    }
+
+    fn execute(&mut self, id: u64, effect: Effect<T>) {
+        self.tell(id, &effect);
+        match effect {
+            Effect::Write { id: write, op } => {
+                let server = self.servers.get_mut(&id).unwrap();
+                if let raftwright_core::Write::Append(items) = &op {
+                    let mut before = server.disk.live.last();
+                    for item in items {
+                        self.safety.wrote(before, item);
+                        before = Some(item.log_id);
+                    }
+                }
+                server.disk.submit(write, op);
+                if !server.disk.held {
+                    server.disk.complete(write);
+                    self.work.push_back((id, Work::Done(write)));
+                }
+            }
+            Effect::Send { to, message } => {
+                let boot = self.servers[&id].boots;
+                self.wire.push(Packet { from: id, to, boot, body: Body::Control(message) });
+            }
+            Effect::Tail(tail) => self.fan_out(id, tail),
+            Effect::OpenStream { stream, target, vote, next, .. } => self.open(id, stream, target, vote, next),
+            Effect::CloseStream { stream } => {
+                let up = self.servers.get_mut(&id).unwrap().up.as_mut().unwrap();
+                assert!(up.streams.remove(&stream).is_some(), "only an open stream is closed");
+            }
+            Effect::Apply { upto } => self.apply(id, upto),
+            Effect::Reply { ticket, reply } => self.answer(id, ticket, reply),
+            Effect::Note(_) => {}
+        }
+    }
+
+    fn apply(&mut self, id: u64, upto: LogIdOf<T>) {
+        let server = self.servers.get_mut(&id).unwrap();
+        let from = server.applied.map_or(1, |applied| applied.index + 1);
+        for index in from..=upto.index {
+            let item =
+                server.disk.durable.get(index).unwrap_or_else(|| panic!("server {id} applies what is not durable"));
+            server.applied = Some(item.log_id);
+            if let Some(membership) = item.membership() {
+                server.machine = StoredMembership { log_id: Some(item.log_id), membership: membership.clone() };
+            }
+            self.safety.applies(id, item);
+        }
+    }
+
+    fn answer(&mut self, id: u64, ticket: Ticket, reply: Reply<T>) {
+        let waiting = self.tickets.remove(&ticket).unwrap_or_else(|| panic!("server {id} answers {ticket} twice"));
+        let durable = &self.servers[&id].disk.durable;
+        let (asker, boot, place) = match waiting {
+            Waiting::Call(call) => return self.answers.push((call, reply)),
+            Waiting::Nobody { asked, .. } => return check_promise(durable, &asked, &reply),
+            Waiting::Peer { asker, boot, asked, place } => {
+                check_promise(durable, &asked, &reply);
+                (asker, boot, place)
+            }
+        };
+        let body = match (reply, place) {
+            (Reply::Vote(response), _) => Body::VoteAnswer(response),
+            (Reply::Heartbeat(response), _) => Body::HeartbeatAnswer(response),
+            (Reply::Append(response), Some(place)) => Body::AppendAnswer { place, response },
+            (reply, _) => panic!("server {id} answers a peer {reply:?}"),
+        };
+        self.wire.push(Packet { from: id, to: asker, boot, body });
+    }
+
+    // ---- streams ----
+
+    fn open(&mut self, id: u64, stream: StreamId, target: u64, vote: VoteOf<T>, next: LogIndex) {
+        let server = self.servers.get_mut(&id).unwrap();
+        let last = server.disk.live.last().unwrap();
+        let up = server.up.as_mut().unwrap();
+        let tail = Tail { last, committed: up.replica.committed() };
+        let seed = self.setup.seed + stream.0;
+        let machine = Stream::new(self.setup.stream.clone(), server.identity, vote, next, tail, seed);
+        let running = Running { target, stream: machine, sends: VecDeque::new(), early: BTreeMap::new(), last_send: 0 };
+        assert!(up.streams.insert(stream, running).is_none(), "a stream is named once");
+        self.work.push_back((id, Work::Stream(stream, StreamInput::Wake)));
+    }
+
+    fn fan_out(&mut self, id: u64, tail: Tail<T>) {
+        let up = self.servers[&id].up.as_ref().unwrap();
+        for stream in up.streams.keys() {
+            self.work.push_back((id, Work::Stream(*stream, StreamInput::Tail(tail))));
+        }
+    }
+
+    fn step_stream(&mut self, id: u64, stream: StreamId, input: StreamInput<T>) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        let (boot, disk) = (server.boots, &server.disk);
+        let Some(running) = server.up.as_mut().and_then(|up| up.streams.get_mut(&stream)) else { return };
+        let mut effects = Vec::new();
+        running.stream.step(self.now, input, &mut effects);
+        for effect in effects {
+            match effect {
+                StreamEffect::Read { epoch, start, end, bytes_max, entries_max, prev } => {
+                    let input = match disk.read(start, end, bytes_max, entries_max, prev) {
+                        Some((prev, entries)) => StreamInput::Entries { epoch, prev, entries },
+                        None => StreamInput::Purged { epoch },
+                    };
+                    self.work.push_back((id, Work::Stream(stream, input)));
+                }
+                StreamEffect::Send { epoch, request } => {
+                    running.last_send += 1;
+                    running.sends.push_back((running.last_send, epoch));
+                    let place = Place { stream, send: running.last_send };
+                    let to = running.target;
+                    self.journal.push(Line { text: format!("{id} -> {to}  {}", say::append(&request)), loud: false });
+                    self.wire.push(Packet { from: id, to, boot, body: Body::Append { place, request } });
+                }
+                StreamEffect::Report(report) => self.work.push_back((id, Work::Report(stream, report))),
+            }
+        }
+    }
+
+    /// The bulk connection from one server to another breaks: what was sent and not answered is lost.
+    pub(crate) fn break_connection(&mut self, from: u64, to: u64) {
+        let Some(up) = self.servers.get_mut(&from).and_then(|server| server.up.as_mut()) else { return };
+        let mut broken = Vec::new();
+        for (stream, running) in up.streams.iter_mut().filter(|(_, running)| running.target == to) {
+            running.sends.clear();
+            running.early.clear();
+            broken.push((*stream, running.stream.epoch()));
+        }
+        for (stream, epoch) in broken {
+            self.work.push_back((from, Work::Stream(stream, StreamInput::Failed { epoch })));
+        }
+        self.step_nothing();
+    }
+
+    fn step_nothing(&mut self) {
+        while let Some((id, work)) = self.work.pop_front() {
+            match work {
+                Work::Done(write) => self.step(id, Input::LogDone { write }),
+                Work::Report(stream, report) => self.step(id, Input::Stream { stream, report }),
+                Work::Stream(stream, input) => self.step_stream(id, stream, input),
+            }
+        }
+    }
+
+    fn append_answered(&mut self, id: u64, place: Place, response: AppendEntriesResponse<T>) {
+        let Some(up) = self.servers.get_mut(&id).and_then(|server| server.up.as_mut()) else { return };
+        let Some(running) = up.streams.get_mut(&place.stream) else { return };
+        if !running.sends.iter().any(|(send, _)| *send == place.send) {
+            return;
+        }
+        running.early.insert(place.send, response);
+        while let Some((send, epoch)) = running.sends.front().copied()
+            && let Some(response) = running.early.remove(&send)
+        {
+            running.sends.pop_front();
+            self.work.push_back((id, Work::Stream(place.stream, StreamInput::Answer { epoch, response })));
+        }
+        self.step_nothing();
+    }
+
+    // ---- messages ----
+
+    /// Whether a message gets through.
+    fn passes(&self, packet: &Packet<T>) -> bool {
+        self.is_up(packet.to) && !self.cuts.contains(&(packet.from, packet.to))
+    }
+
+    /// Takes a message off the wire and delivers it.
+    pub(crate) fn deliver(&mut self, at: usize) {
+        let packet = self.wire.remove(at);
+        self.receive(packet);
+    }
+
+    /// Takes a message off the wire and loses it.
+    pub(crate) fn lose(&mut self, at: usize) {
+        let packet = self.wire.remove(at);
+        self.lost(&packet);
+    }
+
+    fn lost(&mut self, packet: &Packet<T>) {
+        // The bulk lane is one connection: it loses nothing without breaking.
+        match &packet.body {
+            Body::Append { .. } => self.break_connection(packet.from, packet.to),
+            Body::AppendAnswer { .. } => self.break_connection(packet.to, packet.from),
+            Body::Control(_) | Body::VoteAnswer(_) | Body::HeartbeatAnswer(_) => {}
+        }
+    }
+
+    /// Delivers a message that need not be on the wire: a copy, an old one.
+    pub(crate) fn receive(&mut self, packet: Packet<T>) {
+        if !self.passes(&packet) {
+            return self.lost(&packet);
+        }
+        let Packet { from, to, boot, body } = packet;
+        let asks_us = self.servers[&to].boots == boot;
+        match body {
+            Body::Control(message) => self.ask(from, to, boot, message),
+            Body::Append { place, request } => {
+                let waiting = Waiting::Peer { asker: from, boot, asked: request.vote, place: Some(place) };
+                let ticket = self.ticket(waiting);
+                self.step(to, Input::AppendEntries { ticket, request });
+            }
+            Body::VoteAnswer(response) if asks_us => self.step(to, Input::VoteResponse(response)),
+            Body::HeartbeatAnswer(response) if asks_us => self.step(to, Input::HeartbeatResponse(response)),
+            Body::AppendAnswer { place, response } if asks_us => self.append_answered(to, place, response),
+            // An answer to a run that has crashed.
+            Body::VoteAnswer(_) | Body::HeartbeatAnswer(_) | Body::AppendAnswer { .. } => {}
+        }
+    }
+
+    fn ask(&mut self, from: u64, to: u64, boot: u64, message: Message<T>) {
+        let peer = |asked| Waiting::Peer { asker: from, boot, asked, place: None };
+        match message {
+            Message::Vote(request) => {
+                let ticket = self.ticket(peer(request.vote));
+                self.step(to, Input::VoteRequest { ticket, request });
+            }
+            Message::Heartbeat(request) => {
+                let ticket = self.ticket(peer(request.vote));
+                self.step(to, Input::Heartbeat { ticket, request });
+            }
+            Message::TransferLeader(request) => self.step(to, Input::TransferRequest { request }),
+        }
+    }
+
+    /// Gives a server a message that nobody has sent; its answer goes nowhere.
+    pub(crate) fn forge(&mut self, to: u64, message: Message<T>) {
+        match message {
+            Message::Vote(request) => {
+                let ticket = self.ticket(Waiting::Nobody { asker: request.from.id, asked: request.vote });
+                self.step(to, Input::VoteRequest { ticket, request });
+            }
+            Message::Heartbeat(request) => {
+                let ticket = self.ticket(Waiting::Nobody { asker: request.from.id, asked: request.vote });
+                self.step(to, Input::Heartbeat { ticket, request });
+            }
+            Message::TransferLeader(request) => self.step(to, Input::TransferRequest { request }),
+        }
+    }
+
+    /// Gives a server entries that nobody has sent.
+    pub(crate) fn forge_append(&mut self, to: u64, request: AppendEntriesRequest<T>) {
+        let ticket = self.ticket(Waiting::Nobody { asker: request.from.id, asked: request.vote });
+        self.step(to, Input::AppendEntries { ticket, request });
+    }
+
+    /// Delivers everything, and what follows from it, until the wire is empty. No time passes.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..DELIVERIES_MAX {
+            if self.wire.is_empty() {
+                return;
+            }
+            self.deliver(0);
+        }
+        panic!("the cluster does not come to rest");
+    }
+
+    // ---- calls, time, disks ----
+
+    fn ticket(&mut self, waiting: Waiting<T>) -> Ticket {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.tickets.insert(ticket, waiting);
+        ticket
+    }
+
+    /// Calls a server as a client does, under a name for the story.
+    pub(crate) fn call(&mut self, id: u64, name: &str, input: impl FnOnce(Ticket) -> Input<T>) -> Ticket {
+        let ticket = self.ticket(Waiting::Call(name.to_owned()));
+        self.step(id, input(ticket));
+        ticket
+    }
+
+    /// A client gives up.
+    pub(crate) fn forget(&mut self, id: u64, ticket: Ticket) {
+        self.tickets.remove(&ticket);
+        self.step(id, Input::Forget { ticket });
+    }
+
+    /// Proposes a command.
+    pub(crate) fn propose(&mut self, id: u64, text: &str) {
+        let entry = Item::data(text);
+        self.call(id, &format!("write {text}"), |ticket| Input::Propose { ticket, entry });
+    }
+
+    /// The calls that were not answered.
+    pub(crate) fn waiting_calls(&self) -> Vec<&str> {
+        let calls = self.tickets.values().filter_map(|waiting| match waiting {
+            Waiting::Call(name) => Some(name.as_str()),
+            Waiting::Peer { .. } | Waiting::Nobody { .. } => None,
+        });
+        calls.collect()
+    }
+
+    /// Completes a write of a held disk.
+    pub(crate) fn complete(&mut self, id: u64, write: WriteId) {
+        self.servers.get_mut(&id).unwrap().disk.complete(write);
+        self.step(id, Input::LogDone { write });
+    }
+
+    /// Lets a held disk complete everything, in order, and all that comes.
+    pub(crate) fn release_disk(&mut self, id: u64) {
+        self.servers.get_mut(&id).unwrap().disk.held = false;
+        for write in self.servers[&id].disk.pending() {
+            self.complete(id, write);
+        }
+    }
+
+    /// Writes of this server stay where they are until they are completed by hand.
+    pub(crate) fn hold_disk(&mut self, id: u64) {
+        self.servers.get_mut(&id).unwrap().disk.held = true;
+    }
+
+    /// When something is due next.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        let up = self.servers.values().filter_map(|server| server.up.as_ref());
+        up.flat_map(|up| {
+            up.replica.deadline().into_iter().chain(up.streams.values().filter_map(|s| s.stream.deadline()))
+        })
+        .min()
+    }
+
+    /// Wakes every machine whose deadline has come.
+    pub(crate) fn wake_due(&mut self) {
+        for id in self.up() {
+            let up = self.servers[&id].up.as_ref().unwrap();
+            let due = |deadline: Option<Time>| deadline.is_some_and(|at| at <= self.now);
+            let streams: Vec<StreamId> =
+                up.streams.iter().filter(|(_, running)| due(running.stream.deadline())).map(|(id, _)| *id).collect();
+            let wake = due(up.replica.deadline());
+            for stream in streams {
+                self.work.push_back((id, Work::Stream(stream, StreamInput::Wake)));
+            }
+            self.step_nothing();
+            if wake {
+                self.step(id, Input::Wake);
+            }
+        }
+    }
+
+    /// Lets time pass; servers wake at their deadlines. With `settle`, messages arrive at once.
+    pub(crate) fn pass(&mut self, span: Span, settle: bool) {
+        let end = self.now + span;
+        while let Some(at) = self.next_deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.wake_due();
+            if settle {
+                self.settle();
+            }
+        }
+        self.now = end;
+    }
+
+    /// One server's deadline comes, and nobody else's.
+    pub(crate) fn wake(&mut self, id: u64) {
+        let at = self.replica(id).deadline().unwrap_or(self.now);
+        self.now = self.now.max(at);
+        self.step(id, Input::Wake);
+    }
+
+    /// This server is elected, and its blank entry is stored everywhere.
+    pub(crate) fn elect(&mut self, id: u64) {
+        self.step(id, Input::Elect);
+        self.settle();
+        assert!(self.replica(id).is_leader(), "server {id} is elected");
+    }
+
+    fn tell(&mut self, id: u64, effect: &Effect<T>) {
+        let line = match effect {
+            Effect::Reply { ticket, reply } => match self.tickets.get(ticket) {
+                Some(Waiting::Call(call)) => {
+                    Some(Line { text: format!("{id}  {call}: {}", say::reply(reply)), loud: true })
+                }
+                Some(Waiting::Peer { asker, .. } | Waiting::Nobody { asker, .. }) => {
+                    Some(Line { text: format!("{id} -> {asker}  {}", say::reply(reply)), loud: false })
+                }
+                None => None,
+            },
+            Effect::Note(note) => Some(Line { text: format!("{id}  {}", say::note(note)), loud: true }),
+            other => say::effect(id, other).map(|text| Line { text, loud: matches!(other, Effect::Apply { .. }) }),
+        };
+        self.journal.extend(line);
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests of the protocol: stories, the sentences of the paper, models, hostile peers, random exploration.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod cluster;
+mod disk;
+mod safety;
+mod say;
+mod script;
+mod scripts;
+mod types;
