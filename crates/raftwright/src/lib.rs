@@ -48,7 +48,7 @@ pub use cluster_id::ClusterId;
 pub use easy_config::EasyConfig;
 pub use protocol::{AdminRequest, Leader, Member, Members, NodeStatus, RequestError};
 pub use replicated::Replicated;
-pub use server::{InitError, SERVER_WRITE_DEADLINE, Server, ServerBuilder};
+pub use server::{Connections, InitError, SERVER_DEADLINE, Server, ServerBuilder};
 pub use service::COMMAND_BYTES_MAX;
 pub use sessions::{SESSION_BYTES_MAX, SESSION_WINDOW, SESSIONS_MAX, SessionId};
 pub use start_error::StartError;

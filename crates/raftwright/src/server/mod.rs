@@ -7,11 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raftwright_net::{Counters, ServerHandle};
+use raftwright_net::ServerHandle;
 use raftwright_node::{Raft, RaftServerMetrics};
 use raftwright_traits::{AsyncRuntime, BasicNode, InitializeError, RaftError, Span, TokioRuntime};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 pub use self::builder::ServerBuilder;
 use crate::client::{Client, answer_of};
@@ -23,8 +24,8 @@ use crate::protocol::{Members, NodeStatus, RequestError};
 use crate::service::Service;
 use crate::state_machine::StateMachine;
 
-/// How long [`Server::write`] waits for a command to be applied.
-pub const SERVER_WRITE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long [`Server::write`] and [`Server::read`] wait.
+pub const SERVER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A running server: one member of a cluster, with its data directory, its listener and its copy of the state.
 ///
@@ -36,8 +37,8 @@ pub const SERVER_WRITE_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Server<SM: StateMachine> {
     service: Arc<Service<SM>>,
     gate: Arc<NodeGate>,
-    /// `None` once shut down.
-    running: Option<Running>,
+    /// `None` once shut down. Locked for as long as the shutdown takes, so that everybody who asks for it waits.
+    running: Mutex<Option<Running>>,
     addr: SocketAddr,
     advertise: String,
 }
@@ -52,6 +53,19 @@ impl<SM: StateMachine> std::fmt::Debug for Server<SM> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("id", &self.id()).field("addr", &self.addr).finish_non_exhaustive()
     }
+}
+
+/// What a server's listener has seen since it started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// Connections that exist now.
+    pub open: usize,
+    /// Connections of peers and clients that were let in.
+    pub accepted: u64,
+    /// Connections that were refused, by either side, with a reason.
+    pub refused: u64,
+    /// Connections closed because of bytes that are no frames, or came too slowly.
+    pub malformed: u64,
 }
 
 /// Why a blank server was not made the first of a cluster. *Surely not applied.*
@@ -89,7 +103,7 @@ impl<SM: StateMachine> Server<SM> {
         advertise: String,
     ) -> Self {
         let running = Some(Running { listener, watcher, runtime: tokio::runtime::Handle::current() });
-        Self { service, gate, running, addr, advertise }
+        Self { service, gate, running: Mutex::new(running), addr, advertise }
     }
 
     /// The server's id.
@@ -132,9 +146,16 @@ impl<SM: StateMachine> Server<SM> {
         self.service.members()
     }
 
-    /// Counts of what its listener has seen.
-    pub fn connections(&self) -> Option<&Counters> {
-        self.running.as_ref().map(|running| running.listener.counters())
+    /// What its listener has seen; `None` once it is shut down.
+    pub fn connections(&self) -> Option<Connections> {
+        let running = self.running.try_lock().ok()?;
+        let counters = running.as_ref()?.listener.counters();
+        Some(Connections {
+            open: counters.open(),
+            accepted: counters.accepted(),
+            refused: counters.refused(),
+            malformed: counters.malformed(),
+        })
     }
 
     /// A client that asks this server first, without a socket, and whoever leads otherwise.
@@ -149,7 +170,7 @@ impl<SM: StateMachine> Server<SM> {
     /// [`RequestError`]; its `outcome` says whether the command is surely not applied.
     pub async fn write(&self, command: SM::Command) -> Result<SM::Answer, RequestError> {
         let envelope = Envelope::alone(&command).map_err(|error| RequestError::Malformed(error.to_string()))?;
-        let outcome = self.service.write(envelope, Span::from(SERVER_WRITE_DEADLINE)).await?;
+        let outcome = self.service.write(envelope, Span::from(SERVER_DEADLINE)).await?;
         let unreadable = || RequestError::Unreadable("the state machine's bytes are no outcome".to_owned());
         answer_of(Applied::decode(outcome).ok_or_else(unreadable)?)
     }
@@ -159,7 +180,7 @@ impl<SM: StateMachine> Server<SM> {
     /// # Errors
     /// [`RequestError`].
     pub async fn read(&self, query: SM::Query) -> Result<SM::Answer, RequestError> {
-        self.service.read(query).await
+        timeout(SERVER_DEADLINE, self.service.read(query)).await.unwrap_or(Err(RequestError::NotConfirmed))
     }
 
     /// Asks this server's copy of the state as it is, which may be behind.
@@ -199,9 +220,10 @@ impl<SM: StateMachine> Server<SM> {
     }
 
     /// Ends the server: stops listening, lets what is under way finish within a grace period, ends every task, and lets
-    /// go of the data directory. Nothing of it runs any more when this returns.
-    pub async fn shutdown(mut self) {
-        if let Some(running) = self.running.take() {
+    /// go of the data directory. Nothing of it runs any more when this returns. Doing it again does nothing.
+    pub async fn shutdown(&self) {
+        let mut running = self.running.lock().await;
+        if let Some(running) = running.take() {
             running.end(&self.service, &self.gate).await;
         }
     }
@@ -222,7 +244,7 @@ impl Running {
 
 impl<SM: StateMachine> Drop for Server<SM> {
     fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
+        if let Some(running) = self.running.get_mut().take() {
             let (service, gate) = (Arc::clone(&self.service), Arc::clone(&self.gate));
             let runtime = running.runtime.clone();
             runtime.spawn(async move { running.end(&service, &gate).await });

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail tests")]
 
+mod bad_servers;
 mod cluster;
 mod identity;
 mod logs;

@@ -1,0 +1,182 @@
+//! A client among servers that answer nonsense.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use raftwright::net::{
+    Body, Fault, FaultCode, Handler, Kind, Limits, Listener, OpenGate, PeerIdentity, ServerHandle, Session,
+};
+use raftwright::{Client, ClientError, Leader, Outcome, RequestError, UnknownReason, encode};
+
+use crate::tally::{Tally, add};
+
+type Answers = dyn Fn(usize, &[u8]) -> Result<Vec<u8>, Fault> + Send + Sync;
+
+/// Answers whatever it was made with.
+struct Fake {
+    calls: AtomicUsize,
+    answers: Mutex<Arc<Answers>>,
+}
+
+impl Handler for Fake {
+    async fn handle(self: Arc<Self>, _: Arc<Session>, _: Kind, body: Bytes) -> Result<Body, Fault> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        let answers = Arc::clone(&self.answers.lock().unwrap());
+        answers(call, &body).map(Body::from)
+    }
+}
+
+struct FakeServer {
+    fake: Arc<Fake>,
+    addr: String,
+    _handle: ServerHandle,
+}
+
+impl FakeServer {
+    async fn start(answers: impl Fn(usize, &[u8]) -> Result<Vec<u8>, Fault> + Send + Sync + 'static) -> Self {
+        let identity = PeerIdentity { node: Some(1), ..PeerIdentity::default() };
+        let listener = Listener::bind("127.0.0.1:0", Arc::new(OpenGate { identity }), Limits::default()).await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let fake = Arc::new(Fake { calls: AtomicUsize::new(0), answers: Mutex::new(Arc::new(answers)) });
+        Self { _handle: listener.serve(Arc::clone(&fake)), fake, addr }
+    }
+
+    fn calls(&self) -> usize {
+        self.fake.calls.load(Ordering::SeqCst)
+    }
+
+    fn client(&self) -> Client<Tally> {
+        Client::connect([&self.addr]).with_deadline(Duration::from_millis(300))
+    }
+}
+
+fn done(payload: &[u8]) -> Result<Vec<u8>, Fault> {
+    Ok([&[1, 0], payload].concat())
+}
+
+fn failed(error: &RequestError) -> Result<Vec<u8>, Fault> {
+    Ok([&[1, 1][..], &encode(error).unwrap()].concat())
+}
+
+fn sent_to(id: u64, addr: &str) -> RequestError {
+    RequestError::NotLeader { leader: Some(Leader { id, addr: addr.to_owned() }) }
+}
+
+/// Opens a session for whoever asks, and answers commands with `answer`.
+fn after_session(answer: impl Fn() -> Result<Vec<u8>, Fault>, body: &[u8]) -> Result<Vec<u8>, Fault> {
+    match body.get(6) {
+        Some(2) => done(&[&[1][..], &7u128.to_le_bytes()].concat()),
+        _ => answer(),
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_none_end_in_an_error() {
+    let nonsense: [&[u8]; 8] =
+        [&[], &[1], &[9, 0, 1], &[1, 7], &[1, 1], &[1, 1, 200], &[1, 0, 200], &[1, 0, 0, 255, 255, 255]];
+    for bytes in nonsense {
+        let server = FakeServer::start(move |_, body| after_session(|| Ok(bytes.to_vec()), body)).await;
+        let error = server.client().write(add("a", 1)).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Unknown, "{bytes:?}: {error}");
+        server.client().read("a".into()).await.unwrap_err();
+        server.client().members().await.unwrap_err();
+        server.client().status_of(&server.addr).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn servers_that_point_at_each_other_do_not_keep_a_client_running_in_circles() {
+    let first = FakeServer::start(|_, _| failed(&RequestError::Busy)).await;
+    let to = first.addr.clone();
+    let second = FakeServer::start(move |_, _| failed(&sent_to(1, &to))).await;
+    let to = second.addr.clone();
+    *first.fake.answers.lock().unwrap() = Arc::new(move |_, _| failed(&sent_to(1, &to)));
+    let error = first.client().write(add("a", 1)).await.unwrap_err();
+    assert!(matches!(error, ClientError::Deadline { outcome: Outcome::NotApplied, .. }), "{error:?}");
+    // A handful of hops, then a pause that grows: what fits into the deadline is far below this.
+    assert!(first.calls() + second.calls() < 200, "{} and {}", first.calls(), second.calls());
+}
+
+#[tokio::test]
+async fn a_server_that_names_ever_new_leaders_is_bounded() {
+    let server = FakeServer::start(|call, _| failed(&sent_to(2, &format!("127.0.0.1:{}", call % 9 + 1)))).await;
+    let error = server.client().read("a".into()).await.unwrap_err();
+    assert!(matches!(error, ClientError::Deadline { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_write_whose_fate_was_unknown_once_is_asked_again_with_the_same_number() {
+    let seen: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let server = FakeServer::start({
+        let seen = Arc::clone(&seen);
+        move |_, body| {
+            let answer = || {
+                let mut seen = seen.lock().unwrap();
+                seen.push(body[6..].to_vec());
+                match seen.len() {
+                    1 => failed(&RequestError::Unknown(UnknownReason::LeadershipLost)),
+                    2 => failed(&RequestError::Superseded),
+                    3 => Err(Fault::new(FaultCode::Stopped, "going down")),
+                    _ => done(&[&[0][..], &encode(&42u64).unwrap()].concat()),
+                }
+            };
+            after_session(answer, body)
+        }
+    })
+    .await;
+    let client = server.client().with_deadline(Duration::from_secs(30));
+    assert_eq!(client.write(add("a", 1)).await.unwrap(), 42);
+    let seen = seen.lock().unwrap();
+    assert!(seen.len() == 4 && seen.iter().all(|bytes| *bytes == seen[0]), "{seen:?}");
+}
+
+#[tokio::test]
+async fn an_expired_session_is_an_error_only_if_the_command_may_have_been_applied() {
+    // The first command meets an expired session at once, and goes into a new one; the second was delivered before.
+    let server = FakeServer::start(|call, body| {
+        let answer = || match call {
+            1 | 5 => done(&[2]),
+            4 => failed(&RequestError::Unknown(UnknownReason::LeadershipLost)),
+            _ => done(&[&[0][..], &encode(&1u64).unwrap()].concat()),
+        };
+        after_session(answer, body)
+    })
+    .await;
+    let client = server.client().with_deadline(Duration::from_secs(30));
+    assert_eq!(client.write(add("a", 1)).await.unwrap(), 1);
+    assert_eq!(server.calls(), 4, "session, command, session, command");
+    let error = client.write(add("a", 1)).await.unwrap_err();
+    assert_eq!(error, ClientError::Server(RequestError::SessionExpired));
+    assert_eq!(error.outcome(), Outcome::Unknown);
+}
+
+#[tokio::test]
+async fn an_overloaded_server_is_not_asked_for_ever() {
+    let server = FakeServer::start(|_, _| failed(&RequestError::Busy)).await;
+    let client = server.client().with_deadline(Duration::from_secs(30));
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let client = client.clone();
+        calls.spawn(async move { client.read("a".into()).await.unwrap_err() });
+    }
+    for error in calls.join_all().await {
+        assert!(matches!(error, ClientError::RetriesExhausted { .. }), "{error:?}");
+    }
+    // One attempt each, and the budget.
+    assert_eq!(server.calls(), 200 + raftwright::RETRY_BUDGET_MAX as usize);
+}
+
+#[tokio::test]
+async fn a_change_of_the_cluster_is_not_repeated_when_its_fate_is_unknown() {
+    let server = FakeServer::start(|_, _| failed(&RequestError::Unknown(UnknownReason::LeadershipLost))).await;
+    let error = server.client().add_learner(2, "a:1").await.unwrap_err();
+    assert_eq!((error.outcome(), server.calls()), (Outcome::Unknown, 1));
+    let busy = FakeServer::start(|call, _| match call {
+        0 => failed(&RequestError::InProgress),
+        _ => done(&encode(&5u64).unwrap()),
+    })
+    .await;
+    assert_eq!(busy.client().with_deadline(Duration::from_secs(30)).add_learner(2, "a:1").await.unwrap(), 5);
+}
