@@ -24,6 +24,8 @@ pub struct ClientWriteResponse<C: RaftTypeConfig> {
 /// Whoever waits for the answer; dropping it says that the node has stopped.
 pub(crate) type Tx<V, E> = oneshot::Sender<Result<V, E>>;
 pub(crate) type WriteTx<C> = Tx<ClientWriteResponse<C>, ClientWriteError<C>>;
+/// How a write ends, for the caller.
+pub(crate) type WriteAnswer<C> = Result<ClientWriteResponse<C>, ClientWriteError<C>>;
 pub(crate) type ReadTx<C> = Tx<Option<LogIdOf<C>>, LinearizableReadError<C>>;
 pub(crate) type ChangeTx<C> = Tx<LogIdOf<C>, ChangeMembershipError<C>>;
 pub(crate) type TransferTx<C> = Tx<(), TransferLeaderError<C>>;

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{IntoNodes, Raft};
 use crate::metrics::{RaftMetrics, WaitError};
-use crate::msg::{ClientWriteResponse, RaftMsg, Tx};
+use crate::msg::{ClientWriteResponse, RaftMsg, Tx, WriteAnswer};
 
 type Answer<V, E> = oneshot::Receiver<Result<V, E>>;
 
@@ -90,10 +90,7 @@ impl<C: RaftTypeConfig> Raft<C> {
         result.map_err(RaftError::APIError)
     }
 
-    fn submit_write(
-        &self,
-        data: C::D,
-    ) -> Result<Answer<ClientWriteResponse<C>, ClientWriteError<C>>, RaftError<ClientWriteError<C>>> {
+    fn submit_write(&self, data: C::D) -> Result<oneshot::Receiver<WriteAnswer<C>>, RaftError<ClientWriteError<C>>> {
         let entry = C::Entry::from_app_data(data);
         self.submit(|tx| RaftMsg::ClientWrite { entry, tx }, ClientWriteError::Busy)
     }

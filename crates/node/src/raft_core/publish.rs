@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use raftwright_core::{LogIdOf as CoreLogIdOf, ServerState};
+use raftwright_core::ServerState;
 use raftwright_traits::{
-    AsyncRuntime, LogIdOf, Of, RaftLogStorage, RaftNetworkFactory, RaftTypeConfig, StoredMembership, Time, VoteOf,
+    AsyncRuntime, LogIdOf, RaftLogStorage, RaftNetworkFactory, RaftTypeConfig, StoredMembership, Time, VoteOf,
 };
 
 use super::RaftCore;
@@ -13,12 +13,15 @@ use super::RaftCore;
 /// once before `RaftCore` waits.
 pub(super) struct Published<C: RaftTypeConfig> {
     seen: Option<Seen<C>>,
-    matched: Vec<(C::NodeId, Option<LogIdOf<C>>)>,
+    matched: Vec<Matched<C>>,
     /// When each target last answered a heartbeat.
     heard: BTreeMap<C::NodeId, Time>,
     /// A heartbeat was sent: a good moment to say how long each target has been silent.
     beat: bool,
 }
+
+/// A target, and what it is known to have.
+type Matched<C> = (<C as RaftTypeConfig>::NodeId, Option<LogIdOf<C>>);
 
 #[derive(PartialEq)]
 struct Seen<C: RaftTypeConfig> {
@@ -126,10 +129,7 @@ where
 }
 
 /// Makes the map equal to the list. Mostly the keys are the same, and nothing is allocated.
-fn update<C: RaftTypeConfig>(
-    map: &mut BTreeMap<C::NodeId, Option<LogIdOf<C>>>,
-    list: &[(C::NodeId, Option<CoreLogIdOf<Of<C>>>)],
-) {
+fn update<C: RaftTypeConfig>(map: &mut BTreeMap<C::NodeId, Option<LogIdOf<C>>>, list: &[Matched<C>]) {
     if map.len() != list.len() || list.iter().any(|(id, _)| !map.contains_key(id)) {
         map.clear();
     }

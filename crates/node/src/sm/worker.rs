@@ -14,11 +14,11 @@ use raftwright_traits::{
 use tokio::sync::mpsc;
 
 use crate::limits::{CLOSURES_BATCH_MAX, TURNS_MAX};
-use crate::msg::{ClientWriteResponse, ReadTx};
+use crate::msg::ClientWriteResponse;
 use crate::pending::Waiter;
 use crate::shared::Shared;
 use crate::sm::Inbox;
-use crate::sm::inbox::Taken;
+use crate::sm::inbox::{ReadWaiter, Taken};
 use crate::sync::pause;
 
 /// Something to do with the state machine, between two batches of entries.
@@ -37,7 +37,7 @@ pub(crate) struct Worker<C: RaftTypeConfig, SM, LR> {
     upto: Option<LogIdOf<C>>,
     /// Ascending by index.
     writes: VecDeque<Waiter<C>>,
-    reads: BTreeMap<LogIndex, Vec<(LogIdOf<C>, ReadTx<C>)>>,
+    reads: BTreeMap<LogIndex, Vec<ReadWaiter<C>>>,
     taken: Taken<C>,
     to_run: Vec<Closure>,
     stopped: bool,

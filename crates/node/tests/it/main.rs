@@ -1,4 +1,6 @@
 //! The node as a whole: several of them in one process, on a clock that stands still while anything is running.
+// What a test cannot do without it unwraps, and it plays the clients, which are tasks of their own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod cluster;
 mod determinism;
