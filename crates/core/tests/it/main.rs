@@ -3,8 +3,10 @@
 
 mod cluster;
 mod disk;
+mod paper;
 mod safety;
 mod say;
 mod script;
 mod scripts;
+mod solo;
 mod types;
