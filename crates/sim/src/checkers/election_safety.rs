@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use raftwright_core::{Node, VoteKind};
+use raftwright_core::VoteKind;
 
-use super::{Checker, Fact, GodView, Who};
+use super::{Checker, Fact, GodView, Who, meant_disk};
 use crate::world::NodeId;
 
 /// No term has two leaders; no disk grants two votes in a term; a leader has a quorum of votes that stand on disks.
@@ -59,12 +59,8 @@ impl ElectionSafety {
             return Err(format!("node {} leads without a membership", who.node));
         };
         let stands = |id: &NodeId| {
-            let meant = membership.node(id).and_then(Node::incarnation);
-            let same = meant.is_none() || meant == view.disks.incarnation(*id);
-            same && view
-                .disks
-                .disk(*id)
-                .and_then(|disk| disk.durable().vote)
+            meant_disk(view.disks, membership, *id)
+                .and_then(|log| log.vote)
                 .is_some_and(|vote| vote.term() > term || (vote.term() == term && vote.node_id() == who.node))
         };
         if membership.is_quorum(stands) {

@@ -19,12 +19,12 @@ mod state_machine_safety;
 
 use core::fmt;
 
-use raftwright_core::{Incarnation, VoteKind};
+use raftwright_core::{Incarnation, Node, VoteKind};
 
 pub use ledger::Ledger;
 
-use crate::core_world::store::SimStore;
-use crate::core_world::types::{LogId, Vote};
+use crate::core_world::store::{LogView, SimStore};
+use crate::core_world::types::{LogId, Membership, Vote};
 use crate::world::NodeId;
 
 /// Which life of which disk of which node.
@@ -133,6 +133,18 @@ pub trait Disks: fmt::Debug {
     fn disk(&self, node: NodeId) -> Option<&SimStore>;
     /// The incarnation of one node's disk.
     fn incarnation(&self, node: NodeId) -> Option<Incarnation>;
+    /// The disk that a node had before its present one, as it was when it was emptied, with its incarnation.
+    fn former(&self, node: NodeId) -> Option<(Incarnation, &LogView)>;
+}
+
+/// What is on the disk that a membership means by a member; also if that disk was emptied since. What once was on it
+/// counts: it is the same as if the server had died with it.
+pub(crate) fn meant_disk<'a>(disks: &'a dyn Disks, membership: &Membership, id: NodeId) -> Option<&'a LogView> {
+    let meant = membership.node(&id).and_then(Node::incarnation);
+    if meant.is_none() || meant == disks.incarnation(id) {
+        return disks.disk(id).map(SimStore::durable);
+    }
+    disks.former(id).filter(|(incarnation, _)| Some(*incarnation) == meant).map(|(_, log)| log)
 }
 
 /// A property that was broken.

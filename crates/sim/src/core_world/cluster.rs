@@ -3,15 +3,15 @@
 use core::time::Duration;
 
 use raftwright_core::{
-    AppendOutcome, Effect, Incarnation, Input, LogIdOption, Message, Note, Reply, Stream, StreamEffect, StreamInput,
-    Tail, Ticket, Time, VoteKind, Write,
+    AppendOutcome, Effect, Incarnation, Input, LogIdOption, Message, Note, Reply, StepDown, Stream, StreamEffect,
+    StreamInput, Tail, Ticket, Time, VoteKind, Write,
 };
 
 use super::client::{Client, ClientHistory};
 use super::nemesis::Nemesis;
 use super::profile::Profile;
 use super::server::{Caller, Line, Process, ReadRequest, Server, Work};
-use super::store::{SimStore, Unsynced};
+use super::store::{LogView, SimStore, Unsynced};
 use super::trace::{Kind, Trace};
 use super::types::{SimTypes, Vote};
 use super::wire::{CallId, Wire};
@@ -97,6 +97,10 @@ impl Disks for Servers {
     fn incarnation(&self, node: NodeId) -> Option<Incarnation> {
         self.get(node).map(|server| server.incarnation)
     }
+
+    fn former(&self, node: NodeId) -> Option<(Incarnation, &LogView)> {
+        self.get(node)?.former.as_ref().map(|(incarnation, log)| (*incarnation, log))
+    }
 }
 
 /// The world of one seed.
@@ -135,6 +139,8 @@ pub struct Cluster {
     pub last_leader: Option<(NodeId, Vote)>,
     /// How many leaders there were.
     pub elections: u64,
+    /// How many leaders left because they were removed.
+    pub removals: u64,
     /// The first property that was broken.
     pub failure: Option<Failure>,
     /// Whether clients go on.
@@ -169,6 +175,7 @@ impl Cluster {
             incarnations: 0,
             last_leader: None,
             elections: 0,
+            removals: 0,
             failure: None,
             clients_active: true,
             profile,
@@ -615,6 +622,9 @@ impl Cluster {
             _ => "note",
         };
         self.trace.note(self.now, node, Kind(kind), [0, 0], || format!("{note:?}"));
+        if matches!(note, Note::SteppedDown { reason: StepDown::Removed }) {
+            self.removals += 1;
+        }
         if let Note::BecameLeader { vote } = note {
             self.elections += 1;
             self.last_leader = Some((node, *vote));

@@ -146,6 +146,8 @@ impl Cluster {
     pub(super) fn act(&mut self, act: Act) {
         match act {
             Act::Tick => self.tick(),
+            // What was planned before the end of all faults does not happen after it.
+            Act::Mend(_) | Act::Cut(_) if !self.nemesis.active => {}
             Act::Mend(ways) => ways.iter().for_each(|(from, to)| self.network.mend(*from, *to)),
             Act::Cut(ways) => ways.iter().for_each(|(from, to)| self.network.cut(*from, *to)),
             Act::Normalize(ways) => ways.iter().for_each(|(from, to)| self.network.normalize(*from, *to)),
@@ -667,7 +669,8 @@ impl Cluster {
         if let Some(server) = self.servers.get_mut(victim) {
             let boot = server.boot;
             let clock = server.clock.clone();
-            *server = Server { boot, clock, ..Server::new(victim, incarnation) };
+            let former = Some((server.incarnation, server.store.durable().clone()));
+            *server = Server { boot, clock, former, ..Server::new(victim, incarnation) };
         }
         self.nemesis.wiped = Some(victim);
         self.later(Duration::ZERO, Duration::from_secs(3), Act::Restart(victim));

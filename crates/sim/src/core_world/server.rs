@@ -9,7 +9,7 @@ use raftwright_core::{
 
 use super::machine::Machine;
 use super::profile::Profile;
-use super::store::SimStore;
+use super::store::{LogView, SimStore};
 use super::types::{LogId, SimTypes, Vote};
 use super::wire::CallId;
 use crate::world::{NodeClock, NodeId, SimTime};
@@ -25,6 +25,8 @@ pub struct Server {
     pub boot: u64,
     /// Its log.
     pub store: SimStore,
+    /// What was on the disk that it had before this one, when it was emptied.
+    pub former: Option<(Incarnation, LogView)>,
     /// Its state machine's own disk, if the profile gives it one.
     pub saved: Machine,
     /// Its clock.
@@ -51,6 +53,7 @@ impl Server {
             incarnation,
             boot: 0,
             store: SimStore::default(),
+            former: None,
             saved: Machine::default(),
             clock: NodeClock::new(SimTime::ZERO, id * 1_000_000_007),
             process: None,

@@ -116,9 +116,15 @@ struct Frame<S> {
     state: S,
     /// Open operations that are not linearized yet, in the order of their calls.
     open: Vec<usize>,
-    /// Open operations that are linearized and have not returned yet.
+    /// The same, for those that may never have happened and whose effect does not depend on the state.
+    idle: Vec<usize>,
+    /// Open operations that are linearized and have not returned yet, ascending.
     done: Vec<usize>,
-    /// How many of the choices at this frame were tried: 0 is the returning operation itself, then `open` in order.
+    /// A hash of the operations of unknown outcome that are linearized: they never return.
+    used: u128,
+    /// If the operation that was linearized last is of unknown outcome: the state before it.
+    spared: Option<S>,
+    /// How many of the choices at this frame were tried: 0 is the returning operation itself, then `open`, then `idle`.
     tried: usize,
 }
 
@@ -175,7 +181,16 @@ impl<'a, M: Model> Search<'a, M> {
 
     /// Depth first over configurations; every frame on the stack stands at a return of an operation without a place.
     fn run(&mut self, configurations_max: usize) -> Verdict {
-        let start = Frame { event: 0, state: self.initial.clone(), open: Vec::new(), done: Vec::new(), tried: 0 };
+        let start = Frame {
+            event: 0,
+            state: self.initial.clone(),
+            open: Vec::new(),
+            idle: Vec::new(),
+            done: Vec::new(),
+            used: 0,
+            spared: None,
+            tried: 0,
+        };
         let mut stack = Vec::new();
         match self.advance(start) {
             Some(frame) => stack.push(frame),
@@ -187,17 +202,7 @@ impl<'a, M: Model> Search<'a, M> {
                 stack.pop();
                 continue;
             };
-            let (_, operation) = self.operations[choice];
-            let ret = match &operation.outcome {
-                Outcome::Returned { ret, .. } => Some(ret),
-                Outcome::Unknown => None,
-            };
-            let Some(state) = M::apply(&frame.state, &operation.op, ret) else { continue };
-            let mut next =
-                Frame { event: frame.event, state, open: frame.open.clone(), done: frame.done.clone(), tried: 0 };
-            next.open.retain(|place| *place != choice);
-            next.done.push(choice);
-            next.done.sort_unstable();
+            let Some(next) = self.linearize(frame, choice) else { continue };
             let Some(next) = self.advance(next) else { return Verdict::Linearizable };
             if self.remember(&next) {
                 stack.push(next);
@@ -209,12 +214,83 @@ impl<'a, M: Model> Search<'a, M> {
         Verdict::NotLinearizable(self.violation())
     }
 
+    /// The configuration after one more operation; `None` if it is impossible there, or pointless.
+    fn linearize(&self, frame: &Frame<M::State>, choice: usize) -> Option<Frame<M::State>> {
+        let state = self.apply(&frame.state, choice)?;
+        // An operation of unknown outcome is worth its place only if it makes a difference to the state, and to what
+        // follows it at once. Otherwise the same state is reached without it, and it can still be used later.
+        let wasted = |before: &M::State| self.apply(before, choice).is_some_and(|without| without == state);
+        if frame.spared.as_ref().is_some_and(wasted) {
+            return None;
+        }
+        let unknown = self.is_unknown(choice);
+        if unknown
+            && (state == frame.state || !self.is_useful(frame, choice, &state) || self.has_earlier_twin(frame, choice))
+        {
+            return None;
+        }
+        let mut next = Frame {
+            event: frame.event,
+            state,
+            open: frame.open.clone(),
+            idle: frame.idle.clone(),
+            done: frame.done.clone(),
+            used: frame.used,
+            spared: None,
+            tried: 0,
+        };
+        next.open.retain(|place| *place != choice);
+        if unknown {
+            next.idle.retain(|place| *place != choice);
+            next.used ^= hash128(|half| choice.hash(half));
+            next.spared = Some(frame.state.clone());
+        } else {
+            next.done.push(choice);
+            next.done.sort_unstable();
+        }
+        Some(next)
+    }
+
+    fn apply(&self, state: &M::State, place: usize) -> Option<M::State> {
+        let (_, operation) = self.operations[place];
+        let ret = match &operation.outcome {
+            Outcome::Returned { ret, .. } => Some(ret),
+            Outcome::Unknown => None,
+        };
+        M::apply(state, &operation.op, ret)
+    }
+
+    fn is_unknown(&self, place: usize) -> bool {
+        matches!(self.operations[place].1.outcome, Outcome::Unknown)
+    }
+
+    /// Whether anything open becomes possible, or ends differently, by the step to `state`. The operation that returns now
+    /// is linearized last, so whatever follows is open already; and what is idle ends the same in every state.
+    fn is_useful(&self, frame: &Frame<M::State>, choice: usize, state: &M::State) -> bool {
+        frame
+            .open
+            .iter()
+            .filter(|place| **place != choice)
+            .any(|place| self.apply(state, *place).is_some_and(|after| self.apply(&frame.state, *place) != Some(after)))
+    }
+
+    /// Whether an open operation of unknown outcome asks for the same and was called earlier. The two can stand for each
+    /// other whatever comes, so only the first is tried.
+    fn has_earlier_twin(&self, frame: &Frame<M::State>, choice: usize) -> bool {
+        let op = &self.operations[choice].1.op;
+        let mut all = frame.idle.iter().chain(&frame.open);
+        all.any(|place| *place < choice && self.is_unknown(*place) && self.operations[*place].1.op == *op)
+    }
+
     /// Handles events until a return asks for an operation that has no place yet. `None`: the history is explained.
     fn advance(&mut self, mut frame: Frame<M::State>) -> Option<Frame<M::State>> {
         loop {
             match self.events.get(frame.event) {
                 None => return None,
-                Some(Event::Call(place)) => frame.open.push(*place),
+                Some(Event::Call(place)) => {
+                    let idle = self.is_unknown(*place) && M::is_blind(&self.operations[*place].1.op);
+                    if idle { frame.idle.push(*place) } else { frame.open.push(*place) }
+                }
                 Some(Event::Return(place)) => match frame.done.iter().position(|done| done == place) {
                     Some(at) => {
                         frame.done.remove(at);
@@ -242,16 +318,14 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// Whether the configuration is new. The operations that are open follow from the place, so `done` tells the set.
+    /// Whether the configuration is new. What is open follows from the place and from what is linearized.
     fn remember(&mut self, frame: &Frame<M::State>) -> bool {
-        let mut halves = [Folded(0x9e37_79b9_7f4a_7c15), Folded(0xc2b2_ae3d_27d4_eb4f)];
-        for half in &mut halves {
+        self.seen.insert(hash128(|half| {
             frame.event.hash(half);
             frame.state.hash(half);
             frame.done.hash(half);
-        }
-        let [low, high] = halves.map(|half| half.finish());
-        self.seen.insert((u128::from(high) << 64) | u128::from(low))
+            frame.used.hash(half);
+        }))
     }
 
     fn violation(&self) -> Violation {
@@ -289,7 +363,8 @@ fn next_choice<S>(frame: &mut Frame<S>, returning: usize) -> Option<usize> {
         match tried.checked_sub(1) {
             None => return Some(returning),
             Some(place) => {
-                let candidate = *frame.open.get(place)?;
+                let idle = || frame.idle.get(place.checked_sub(frame.open.len())?);
+                let candidate = *frame.open.get(place).or_else(idle)?;
                 if candidate != returning {
                     return Some(candidate);
                 }
@@ -304,6 +379,14 @@ fn describe<M: Model>(operation: &Operation<M::Op, M::Ret>) -> String {
         Outcome::Returned { at, ret } => format!("client {client}: {op:?} -> {ret:?}   [{invoked}, {at}]"),
         Outcome::Unknown => format!("client {client}: {op:?} -> unknown   [{invoked}, "),
     }
+}
+
+/// 128 bits of what `feed` writes: a collision would hide a configuration, and needs more of them than there can be.
+fn hash128(feed: impl Fn(&mut Folded)) -> u128 {
+    let mut halves = [Folded(0x9e37_79b9_7f4a_7c15), Folded(0xc2b2_ae3d_27d4_eb4f)];
+    halves.iter_mut().for_each(&feed);
+    let [low, high] = halves.map(|half| half.finish());
+    (u128::from(high) << 64) | u128::from(low)
 }
 
 /// A multiply-and-fold hasher without a random key: the same history is searched the same way in every process.

@@ -11,7 +11,7 @@ pub trait Model {
     /// The name of an independent part.
     type Key: Ord + Clone + Debug;
     /// What a client asks.
-    type Op: Clone + Debug;
+    type Op: Clone + PartialEq + Debug;
     /// What a client is told.
     type Ret: Clone + Debug;
     /// The state of one part.
@@ -29,6 +29,12 @@ pub trait Model {
 
     /// Whether `op` can never change a state. Such an operation of unknown outcome is left out of the search.
     fn is_read_only(op: &Self::Op) -> bool;
+
+    /// Whether the state after `op` is the same whatever the state before, as after setting a value. The search is faster
+    /// where it knows that.
+    fn is_blind(_op: &Self::Op) -> bool {
+        false
+    }
 }
 
 /// Operations of a map from keys to values.
@@ -119,6 +125,13 @@ where
         match op {
             KvOp::Get { .. } => true,
             KvOp::Put { .. } | KvOp::Delete { .. } | KvOp::CompareAndSet { .. } => false,
+        }
+    }
+
+    fn is_blind(op: &Self::Op) -> bool {
+        match op {
+            KvOp::Put { .. } | KvOp::Delete { .. } => true,
+            KvOp::Get { .. } | KvOp::CompareAndSet { .. } => false,
         }
     }
 }
