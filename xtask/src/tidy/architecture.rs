@@ -66,6 +66,11 @@ struct Names {
     used: BTreeMap<String, BTreeSet<String>>,
 }
 
+/// Whether the code declares a function of that name, generic or not.
+fn declares_fn(code: &str, name: &str) -> bool {
+    ['(', '<'].iter().any(|behind| code.contains(&format!("fn {name}{behind}")))
+}
+
 /// Words after which a name is declared.
 const DECLARING: &[&str] = &["struct", "enum", "trait", "type", "const", "static", "fn", "mod", "macro_rules", "union"];
 
@@ -118,7 +123,7 @@ impl Names {
         }
         if let Some((file, function)) = name.split_once(".rs::") {
             let text = tree.text(&format!("{file}.rs"));
-            return text.is_some_and(|text| split(text).code.contains(&format!("fn {function}(")));
+            return text.is_some_and(|text| declares_fn(&split(text).code, function));
         }
         if name.contains('/') {
             return tree.exists(name);
@@ -176,7 +181,7 @@ mod tests {
                 "crates/core/src/vote.rs",
                 "mod vote; pub const TERM_MAX: u64 = 9; /// A Ballot.\npub enum Vote { Cast } impl Vote { pub fn commit() {} }\nmacro_rules! number {}",
             ),
-            ("crates/core/tests/paper.rs", "fn a_rule() {} struct Helper;"),
+            ("crates/core/tests/paper.rs", "fn a_rule() {} fn any<T>() {} struct Helper;"),
             ("docs/wal.md", ""),
         ]);
         check(&tree).into_iter().map(|complaint| complaint.what).collect()
@@ -185,7 +190,8 @@ mod tests {
     #[test]
     fn what_exists_may_be_named() {
         let page = "`Vote` `Vote<L>` `Vote::Cast` `Vote::commit()` `TERM_MAX` `number!` `raftwright-core` `raftwright_core::Vote`
-            `raftwright_core::vote` `vote::Vote` `crates/core/src/vote.rs` `crates/core` `docs/` `wal.md` `crates/core/tests/paper.rs::a_rule`";
+            `raftwright_core::vote` `vote::Vote` `crates/core/src/vote.rs` `crates/core` `docs/` `wal.md` `crates/core/tests/paper.rs::a_rule`
+            `crates/core/tests/paper.rs::any`";
         assert_eq!(complaints(page), Vec::<String>::new());
     }
 
