@@ -30,6 +30,9 @@ pub(crate) async fn call<C: RaftTypeConfig, N: RaftNetworkFactory<C>>(
         () = late => Err(RPCError::Timeout),
     };
     match answer {
+        Ok(Some(response)) if response.from() != Some(target) => {
+            tracing::warn!(%target, "another server answers for a target");
+        }
         Ok(Some(response)) => shared.notify.push(response),
         Ok(None) => {}
         Err(error) => tracing::debug!(%target, %error, "a call got no answer"),

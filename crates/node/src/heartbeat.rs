@@ -57,6 +57,9 @@ impl<C: RaftTypeConfig, N: RaftNetworkFactory<C>> HeartbeatWorker<C, N> {
                 () = late => continue,
             };
             match answer {
+                Ok(response) if response.from.id != self.target => {
+                    tracing::warn!(target = %self.target, from = %response.from, "another server answers for a target");
+                }
                 Ok(response) => self.shared.notify.push(Notify::HeartbeatResponse(response)),
                 Err(error) => tracing::debug!(target = %self.target, %error, "a heartbeat got no answer"),
             }

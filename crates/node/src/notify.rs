@@ -50,6 +50,17 @@ struct Inner<C: RaftTypeConfig> {
     reader: Option<Waker>,
 }
 
+impl<C: RaftTypeConfig> Notify<C> {
+    /// The peer that says so, if one does.
+    pub(crate) fn from(&self) -> Option<C::NodeId> {
+        match self {
+            Notify::LogDone { .. } => None,
+            Notify::VoteResponse(response) => Some(response.from.id),
+            Notify::HeartbeatResponse(response) => Some(response.from.id),
+        }
+    }
+}
+
 impl<C: RaftTypeConfig> Batch<C> {
     pub(crate) fn new() -> Self {
         Self { events: Vec::new(), reports: Vec::new(), stop: false }

@@ -77,8 +77,17 @@ impl<C: RaftTypeConfig> Shared<C> {
     /// Called by the state machine's worker alone.
     pub(crate) fn set_applied(&self, applied: LogIdOf<C>) {
         self.applied.store(applied.index, Ordering::Release);
-        self.metrics.send_modify(|metrics| metrics.last_applied = Some(applied));
+        self.tell(|metrics| metrics.last_applied = Some(applied));
         self.publish_parts();
+    }
+
+    /// Changes the metrics. If nobody looks at them, nobody is woken: whoever subscribes later reads what is there then, and
+    /// whoever has read before this holds the lock is counted.
+    pub(crate) fn tell(&self, change: impl FnOnce(&mut RaftMetrics<C>)) {
+        self.metrics.send_if_modified(|metrics| {
+            change(metrics);
+            self.metrics.receiver_count() > 0
+        });
     }
 
     /// Brings the parts of the metrics up to date, for those who look at them.

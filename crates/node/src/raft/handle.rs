@@ -120,6 +120,8 @@ impl<C: RaftTypeConfig> Raft<C> {
     /// Runs a closure on the state machine, between two batches of entries. For a linearizable read, call
     /// [`ensure_linearizable`](Self::ensure_linearizable) first. Closures run in the order in which they were handed over.
     ///
+    /// A closure that panics stops the node: it may have left the state half changed.
+    ///
     /// # Errors
     /// [`Fatal`], if the node has stopped; also a [`Fatal::Storage`], while the node goes on, if its state machine is not
     /// of type `SM`.

@@ -39,6 +39,7 @@ impl<C: RaftTypeConfig> Published<C> {
         Self { seen: None, matched: Vec::new(), heard: BTreeMap::new(), beat: false }
     }
 
+    /// A target has answered a heartbeat. Only targets of this server's own calls come here.
     pub(super) fn heard(&mut self, from: C::NodeId, now: Time) {
         self.heard.insert(from, now);
     }
@@ -81,7 +82,7 @@ where
         let now = self.shared.runtime.now();
         let new_membership = (published.seen.as_ref().map(|before| before.membership) != Some(seen.membership))
             .then(|| replica.membership().clone());
-        self.shared.metrics.send_modify(|metrics| {
+        self.shared.tell(|metrics| {
             metrics.current_term = seen.vote.map_or(0, |vote| vote.term());
             metrics.vote = seen.vote;
             metrics.last_log_id = seen.last_log_id;

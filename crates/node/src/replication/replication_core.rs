@@ -94,6 +94,7 @@ where
         tail: Arc<Slot<Tail<Of<C>>>>,
     ) -> Self {
         let pump = Pump {
+            target: target.id,
             stream: target.stream,
             machine,
             effects: Vec::new(),
@@ -221,6 +222,7 @@ async fn find<C: RaftTypeConfig, LR: RaftLogReader<C>>(
 /// The stream, and what stands between it and the outside.
 struct Pump<C: RaftTypeConfig> {
     shared: Arc<Shared<C>>,
+    target: C::NodeId,
     stream: StreamId,
     machine: Stream<Of<C>>,
     effects: Vec<StreamEffect<Of<C>>>,
@@ -282,6 +284,10 @@ impl<C: RaftTypeConfig> Pump<C> {
         for _ in 0..ANSWERS_BATCH_MAX {
             match Pin::new(&mut *answers).poll_next(cx) {
                 Poll::Pending => break,
+                Poll::Ready(Some(Ok(response))) if response.from.id != self.target => {
+                    tracing::warn!(target = %self.target, from = %response.from, "another server answers for a target");
+                    return Poll::Ready(Event::Left(Left::Broken));
+                }
                 Poll::Ready(Some(Ok(response))) => {
                     // An answer to nothing is a fault of the network's: its connection cannot be trusted.
                     let Some(epoch) = self.unanswered.pop_front() else {
@@ -311,13 +317,14 @@ impl<C: RaftTypeConfig> Pump<C> {
         Poll::Ready(Event::Progress)
     }
 
-    /// The connection has gone, and with it every request without an answer.
+    /// The connection has gone, and with it every request without an answer and the read that was under way.
     fn on_broken(&mut self) {
+        // What the stream has said until now belongs to that connection; its reports stay true.
+        self.run_effects();
         self.lane.clear();
-        let mut lost = std::mem::take(&mut self.unanswered);
-        while let Some(epoch) = lost.pop_front() {
-            lost.retain(|other| *other != epoch);
-            self.step(StreamInput::Failed { epoch });
-        }
+        self.unanswered.clear();
+        self.wanted = None;
+        let epoch = self.machine.epoch();
+        self.step(StreamInput::Failed { epoch });
     }
 }

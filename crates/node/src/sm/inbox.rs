@@ -81,9 +81,13 @@ impl<C: RaftTypeConfig> Inbox<C> {
         self.change(|taken| taken.reads.push(waiter));
     }
 
-    /// Take nothing more up.
+    /// Take nothing more up. Whoever waits in here sees that no answer will come.
     pub(crate) fn stop(&self) {
-        self.change(|taken| taken.stop = true);
+        let mut dropped = Taken::new();
+        self.change(|taken| {
+            std::mem::swap(taken, &mut dropped);
+            taken.stop = true;
+        });
     }
 
     /// Writes handed over and not answered.

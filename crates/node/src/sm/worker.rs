@@ -40,6 +40,7 @@ pub(crate) struct Worker<C: RaftTypeConfig, SM, LR> {
     reads: BTreeMap<LogIndex, Vec<ReadWaiter<C>>>,
     taken: Taken<C>,
     to_run: Vec<Closure>,
+    facts: Vec<Fact<C>>,
     stopped: bool,
 }
 
@@ -72,6 +73,7 @@ where
             reads: BTreeMap::new(),
             taken: Taken::new(),
             to_run: Vec::new(),
+            facts: Vec::new(),
             stopped: false,
         }
     }
@@ -143,7 +145,7 @@ where
         }
         let last = last.log_id();
         let count = entries.len();
-        let facts = self.facts(&entries, last);
+        self.note_facts(&entries, last);
 
         let answers = self.state_machine.apply(entries).await?;
         if answers.len() != count {
@@ -158,25 +160,22 @@ where
         self.applied = Some(last);
         // Before the callers are answered: who has seen an answer also sees it applied.
         self.shared.set_applied(last);
-        if let Some(facts) = facts {
-            self.answer_writes(facts, answers);
-        }
+        self.answer_writes(answers);
         Ok(())
     }
 
-    /// What the waiting callers must know of the entries, which the state machine is about to consume. `None` if no caller
-    /// waits for any of them, as on a follower.
-    fn facts(&self, entries: &[C::Entry], last: LogIdOf<C>) -> Option<Vec<Fact<C>>> {
-        let (first_waiting, _) = self.writes.front()?;
-        if first_waiting.index > last.index {
-            return None;
+    /// Notes what the waiting callers must know of the entries, which the state machine is about to consume. Nothing, if no
+    /// caller waits for any of them, as on a follower.
+    fn note_facts(&mut self, entries: &[C::Entry], last: LogIdOf<C>) {
+        self.facts.clear();
+        if self.writes.front().is_some_and(|(first_waiting, _)| first_waiting.index <= last.index) {
+            self.facts.extend(entries.iter().map(|entry| (entry.log_id(), entry.membership().cloned())));
         }
-        Some(entries.iter().map(|entry| (entry.log_id(), entry.membership().cloned())).collect())
     }
 
-    fn answer_writes(&mut self, facts: Vec<Fact<C>>, answers: Vec<C::R>) {
+    fn answer_writes(&mut self, answers: Vec<C::R>) {
         let mut answered = 0;
-        for ((log_id, membership), data) in facts.into_iter().zip(answers) {
+        for ((log_id, membership), data) in self.facts.drain(..).zip(answers) {
             let mut response = Some(ClientWriteResponse { log_id, data, membership });
             while let Some((asked, tx)) = self.writes.pop_front_if(|(asked, _)| asked.index <= log_id.index) {
                 answered += 1;
