@@ -1,10 +1,12 @@
 //! Disks, state machines and networks that fail.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use raftwright_core::WriteId;
 use raftwright_traits::{
-    ChangeMembershipError, ClientWriteError, Config, EmptyNode, Fatal, LogIdOption, Outcome, RaftError,
-    StorageErrorKind, UnknownReason,
+    ChangeMembershipError, ClientWriteError, Config, EmptyNode, Fatal, FlushSink, IOFlushed, LogIdOption, Outcome,
+    RaftError, RaftLogReader, RaftLogStorage, StorageError, StorageErrorKind, UnknownReason,
 };
 
 use crate::fixture::{Cluster, Holding, TestTypes, config, put, with_both_leader_ids};
@@ -20,6 +22,10 @@ with_both_leader_ids!(
     a_full_queue_refuses_at_once,
     a_write_that_was_replaced_is_told_so,
     a_write_that_survived_its_leader_is_acknowledged,
+    completions_in_any_order_acknowledge_the_prefix,
+    broken_connections_lose_no_entry,
+    a_failed_read_stops_the_node,
+    what_cannot_be_read_or_trusted_does_not_start,
 );
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -201,4 +207,90 @@ async fn a_write_that_survived_its_leader_is_acknowledged<C: TestTypes>() {
     cluster.router.heal();
     assert_eq!(write.await.unwrap().unwrap().log_id.index, index + 1, "the new leader has committed it");
     assert_eq!(cluster.get(new, "a").await, Some("2".to_owned()));
+}
+
+async fn completions_in_any_order_acknowledge_the_prefix<C: TestTypes>() {
+    let cluster = Cluster::<C>::of([1]).await;
+    let before = cluster.write(1, "a", 0).await;
+    let log = &cluster.logs[&1];
+    log.set(Holding::Writes);
+    let mut writes = Vec::new();
+    for i in 1..=3 {
+        let raft = cluster.raft(1).clone();
+        writes.push(tokio::spawn(async move { raft.client_write(put("a", i)).await }));
+        cluster.wait(1).log_index_at_least(before + i, "a log write of its own").await.unwrap();
+    }
+    assert_eq!(log.held(), 3);
+    // The third and the second are durable, the first is not: nothing is.
+    log.release_last();
+    log.release_last();
+    let read = cluster.raft(1).with_raft_state(|replica| (replica.durable_index(), replica.committed())).await.unwrap();
+    assert_eq!((read.0, read.1.index_or_zero()), (before, before));
+    assert!(writes.iter().all(|write| !write.is_finished()));
+    log.release();
+    for (i, write) in writes.into_iter().enumerate() {
+        assert_eq!(write.await.unwrap().unwrap().data, Some(i.to_string()));
+    }
+}
+
+async fn broken_connections_lose_no_entry<C: TestTypes>() {
+    let cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    // Reads take their time, so that connections break under them as well.
+    cluster.logs[&leader].set_read_delay(Duration::from_millis(3));
+    cluster.router.set_delay(Duration::from_millis(2));
+    let mut last = 0;
+    for i in 0..50 {
+        let raft = cluster.raft(leader).clone();
+        let write = tokio::spawn(async move { raft.client_write(put("a", i)).await });
+        for _ in 0..i {
+            tokio::task::yield_now().await;
+        }
+        cluster.router.break_connections();
+        last = write.await.unwrap().unwrap().log_id.index;
+    }
+    for id in [1, 2, 3] {
+        cluster.wait(id).applied_index(last, "applied").await.unwrap();
+        assert_eq!(cluster.get(id, "a").await, Some("49".to_owned()));
+    }
+}
+
+async fn a_failed_read_stops_the_node<C: TestTypes>() {
+    let cluster = Cluster::<C>::of([1]).await;
+    cluster.write(1, "a", 1).await;
+    cluster.logs[&1].fail_reads();
+    let write = cluster.raft(1).client_write(put("a", 2)).await;
+    assert_eq!(write, Err(RaftError::APIError(ClientWriteError::Unknown(UnknownReason::Stopped))));
+    let bad_read = |fatal: &Fatal| matches!(fatal, Fatal::Storage(error) if error.kind == StorageErrorKind::Read);
+    expect_stopped(&cluster, 1, bad_read).await;
+}
+
+async fn what_cannot_be_read_or_trusted_does_not_start<C: TestTypes>() {
+    let mut cluster = Cluster::<C>::of([1]).await;
+    cluster.write(1, "a", 1).await;
+    let last = cluster.write(1, "a", 2).await;
+    cluster.stop(1).await;
+
+    // Purged entries that the state machine does not have.
+    let log = cluster.logs[&1].clone();
+    let purged = log.clone().log_id_at(last - 1).await.unwrap();
+    let mut purging = log.clone();
+    purging.purge(purged, IOFlushed::new(WriteId(0), Arc::new(Deaf)));
+    match cluster.start(1).await {
+        Err(Fatal::Start(why)) => assert!(why.contains("purged"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    cluster.logs[&1].fail_reads();
+    match cluster.start(1).await {
+        Err(Fatal::Storage(error)) => assert_eq!(error.kind, StorageErrorKind::Read),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(cluster.runtime.alive(), 0);
+}
+
+/// Does not care when a write is durable.
+struct Deaf;
+
+impl FlushSink for Deaf {
+    fn flushed(&self, _: WriteId, _: Result<(), StorageError>) {}
 }
