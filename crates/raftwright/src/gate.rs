@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raftwright_net::{Gate, OpenedBy, PeerHello, PeerIdentity, Refusal, RefusalReason};
-use raftwright_traits::{BasicNode, Membership, Node};
+use raftwright_traits::{BasicNode, LogIndex, Membership, Node};
 use raftwright_wal::{DataDir, DataDirError, RealDisk};
 
 use crate::cluster_id::ClusterId;
@@ -45,6 +45,7 @@ impl NodeGate {
             node: Some(identity.node_id),
             incarnation: Some(identity.incarnation),
             boot_epoch: identity.boot_epoch,
+            membership: 0,
         };
         let state = State { own, dir: Some(dir), members: BTreeMap::new(), seen: BTreeMap::new(), founded: false };
         Self { state: Mutex::new(state) }
@@ -76,8 +77,8 @@ impl NodeGate {
         Ok(state.founded)
     }
 
-    /// Takes note of a membership.
-    pub(crate) fn on_membership(&self, membership: &Membership<u64, BasicNode>) {
+    /// Takes note of a membership, which stands at this index of the log.
+    pub(crate) fn on_membership(&self, index: LogIndex, membership: &Membership<u64, BasicNode>) {
         let named = |node: &BasicNode| node.incarnation().map(|incarnation| incarnation.0);
         let members: BTreeMap<u64, Option<u64>> =
             membership.nodes().iter().map(|(id, node)| (*id, named(node))).collect();
@@ -92,6 +93,7 @@ impl NodeGate {
             .collect();
         state.seen.retain(|id, _| !gone.contains(id));
         state.members = members;
+        state.own.membership = index;
     }
 
     /// Lets go of the data directory.
@@ -123,33 +125,25 @@ impl State {
         }
         let stated =
             peer.identity.incarnation.map(|incarnation| Seen { incarnation, boot_epoch: peer.identity.boot_epoch });
-        match self.members.get(&node).copied().flatten() {
-            Some(named) => check_named(node, named, stated)?,
-            None => self.check_seen(node, stated)?,
+        let named = self.members.get(&node).copied().flatten();
+        let seen = self.seen.get(&node).copied();
+        // Who knows a newer membership is not judged by this older one: a node that was removed and added again with an
+        // emptied disk could never bring the new one here. What it may count for, the core decides.
+        if peer.identity.membership <= self.own.membership {
+            match named {
+                Some(named) => check_named(node, named, stated)?,
+                None => check_seen(node, seen, stated)?,
+            }
         }
+        check_boot_epoch(node, seen, stated)?;
         self.adopt_cluster(peer)?;
+        // What is seen of a node outside the membership is not kept: it may come back as another one before the membership
+        // that names it arrives here.
         if let Some(stated) = stated
+            && (self.members.is_empty() || self.members.contains_key(&node))
             && (self.seen.len() < SEEN_MAX || self.seen.contains_key(&node))
         {
             self.seen.insert(node, stated);
-        }
-        Ok(())
-    }
-
-    /// The membership names no incarnation, or does not know the node. A node outside this membership may be a member of a
-    /// newer one that has not arrived here yet, so it is let in (Raft §6).
-    fn check_seen(&self, node: u64, stated: Option<Seen>) -> Result<(), Refusal> {
-        let (Some(seen), Some(stated)) = (self.seen.get(&node), stated) else { return Ok(()) };
-        if seen.incarnation != stated.incarnation {
-            return Err(other_directory(node, seen.incarnation, Some(stated.incarnation)));
-        }
-        if stated.boot_epoch < seen.boot_epoch {
-            let text = format!(
-                "node {node} was here after {} starts of its data directory and now comes after {}: the directory was \
-                 restored from an old copy; remove the node from the cluster and add it again with an empty one",
-                seen.boot_epoch, stated.boot_epoch
-            );
-            return Err(Refusal::new(RefusalReason::StaleIncarnation, text));
         }
         Ok(())
     }
@@ -176,10 +170,37 @@ impl State {
     }
 }
 
+/// The incarnation that the membership names is the only one.
 fn check_named(node: u64, named: u64, stated: Option<Seen>) -> Result<(), Refusal> {
     match stated {
         Some(stated) if stated.incarnation == named => Ok(()),
         Some(_) | None => Err(other_directory(node, named, stated.map(|stated| stated.incarnation))),
+    }
+}
+
+/// Before the membership names an incarnation, the first that came is the only one. A node outside this membership may be
+/// a member of a newer one that has not arrived here yet, so it is let in (Raft §6).
+fn check_seen(node: u64, seen: Option<Seen>, stated: Option<Seen>) -> Result<(), Refusal> {
+    match (seen, stated) {
+        (Some(seen), Some(stated)) if seen.incarnation != stated.incarnation => {
+            Err(other_directory(node, seen.incarnation, Some(stated.incarnation)))
+        }
+        (Some(_) | None, Some(_) | None) => Ok(()),
+    }
+}
+
+/// A directory that has been opened fewer times than before is an old copy: it has forgotten what its node promised.
+fn check_boot_epoch(node: u64, seen: Option<Seen>, stated: Option<Seen>) -> Result<(), Refusal> {
+    match (seen, stated) {
+        (Some(seen), Some(stated)) if seen.incarnation == stated.incarnation && stated.boot_epoch < seen.boot_epoch => {
+            let text = format!(
+                "node {node} was here after {} starts of its data directory and now comes after {}: the directory was \
+                 restored from an old copy; remove node {node} from the cluster and add it again with an empty one",
+                seen.boot_epoch, stated.boot_epoch
+            );
+            Err(Refusal::new(RefusalReason::StaleIncarnation, text))
+        }
+        (Some(_) | None, Some(_) | None) => Ok(()),
     }
 }
 

@@ -40,8 +40,8 @@ mod start_error;
 mod state_machine;
 
 pub use client::{
-    ATTEMPT_TIMEOUT, CLIENT_CONNECTIONS_MAX, CLIENT_DEADLINE, Client, ClientError, REDIRECTS_MAX, RETRY_BUDGET_CALLS,
-    RETRY_BUDGET_MAX,
+    ATTEMPT_TIMEOUT, CLIENT_CONNECTIONS_MAX, CLIENT_DEADLINE, CLIENT_DEADLINE_MAX, Client, ClientError, REDIRECTS_MAX,
+    RETRY_BUDGET_CALLS, RETRY_BUDGET_MAX,
 };
 pub use cluster::{Cluster, ClusterError, LEADER_WAIT_MAX};
 pub use cluster_id::ClusterId;

@@ -16,11 +16,9 @@ pub enum ClientError {
         /// What the last attempt met with.
         last: String,
     },
-    /// The servers are overloaded, and asking again and again would make it worse.
-    #[error("given up after too many retries ({}); the last trouble was: {last}", outcome_text(.outcome))]
+    /// The servers are overloaded, and asking again and again would make it worse. *Surely not applied.*
+    #[error("given up after too many retries, surely not applied; the last trouble was: {last}")]
     RetriesExhausted {
-        /// Whether it may have been applied.
-        outcome: Outcome,
         /// What the last attempt met with.
         last: String,
     },
@@ -45,10 +43,12 @@ impl ClientError {
     /// Whether what was asked for may have been applied.
     pub fn outcome(&self) -> Outcome {
         match self {
-            ClientError::Deadline { outcome, .. } | ClientError::RetriesExhausted { outcome, .. } => *outcome,
+            ClientError::Deadline { outcome, .. } => *outcome,
             ClientError::Server(error) => error.outcome(),
             ClientError::Unknown { .. } => Outcome::Unknown,
-            ClientError::Unencodable(_) | ClientError::NoEndpoint => Outcome::NotApplied,
+            ClientError::RetriesExhausted { .. } | ClientError::Unencodable(_) | ClientError::NoEndpoint => {
+                Outcome::NotApplied
+            }
         }
     }
 }
@@ -82,8 +82,6 @@ pub(super) enum Next {
     Elsewhere,
     /// The server has too much to do: ask it again, as long as there is budget.
     Ease,
-    /// The server is too slow, or worse: ask another one, as long as there is budget.
-    EaseElsewhere,
     /// Nothing else will come of it.
     Final,
 }
@@ -101,10 +99,10 @@ impl Trouble {
     pub(super) fn next(&self) -> Next {
         match self {
             Trouble::Server(error) => next_after_refusal(error),
-            Trouble::Call(CallError::Deadline { .. }) => Next::EaseElsewhere,
             Trouble::Call(CallError::TooLong(_)) => Next::Final,
             Trouble::Call(
                 CallError::Dial(_)
+                | CallError::Deadline { .. }
                 | CallError::Lost(_)
                 | CallError::Protocol(_)
                 | CallError::Refused(_)
@@ -132,14 +130,15 @@ impl Trouble {
 fn next_after_refusal(error: &RequestError) -> Next {
     match error {
         RequestError::NotLeader { leader: Some(leader) } => Next::Redirect(leader.clone()),
-        RequestError::NotLeader { leader: None } | RequestError::Stopped(_) => Next::Elsewhere,
         RequestError::Superseded
-        | RequestError::NotConfirmed
         | RequestError::InProgress
         | RequestError::Unknown(UnknownReason::LeadershipLost | UnknownReason::Snapshot) => Next::Pause,
         RequestError::Busy => Next::Ease,
-        RequestError::Unknown(UnknownReason::Deadline) => Next::EaseElsewhere,
-        RequestError::Unknown(UnknownReason::Stopped) => Next::Elsewhere,
+        // One that cannot commit or confirm in time may be cut off from the others: ask those.
+        RequestError::NotLeader { leader: None }
+        | RequestError::NotConfirmed
+        | RequestError::Stopped(_)
+        | RequestError::Unknown(UnknownReason::Deadline | UnknownReason::Stopped) => Next::Elsewhere,
         RequestError::Refused(_)
         | RequestError::Malformed(_)
         | RequestError::SessionExpired

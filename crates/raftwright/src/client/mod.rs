@@ -35,6 +35,9 @@ pub use self::nodes::CLIENT_CONNECTIONS_MAX;
 /// How long a call may take unless [`Client::with_deadline`] says otherwise.
 pub const CLIENT_DEADLINE: Duration = Duration::from_secs(5);
 
+/// The longest deadline there is.
+pub const CLIENT_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// How long one server may take to answer before another one is asked.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -133,10 +136,10 @@ impl<SM: StateMachine> Client<SM> {
         Self { shared: Arc::new(shared), deadline: CLIENT_DEADLINE }
     }
 
-    /// The same client with another deadline for each call.
+    /// The same client with another deadline for each call, up to [`CLIENT_DEADLINE_MAX`].
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
-        Self { deadline, ..self.clone() }
+        Self { deadline: deadline.min(CLIENT_DEADLINE_MAX), ..self.clone() }
     }
 
     /// Has a command applied, exactly once, and returns the state machine's answer.
@@ -286,13 +289,13 @@ impl<SM: StateMachine> Shared<SM> {
     async fn run(&self, call: Call) -> Result<Answered, ClientError> {
         let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX, random());
         let mut earlier = Outcome::NotApplied;
-        let (mut attempt, mut redirects) = (0usize, 0u32);
+        let (mut at, mut redirects) = (self.nodes.start(), 0u32);
         // Where the last attempt failed: a hint that leads back there is not followed at once.
         let mut failed: Option<Node> = None;
         loop {
             let node = match call.who {
-                Who::Leader => self.nodes.leader_or_any(attempt),
-                Who::Anybody => self.nodes.any(attempt),
+                Who::Leader => self.nodes.leader_or_any(at),
+                Who::Anybody => self.nodes.any(at),
             };
             let Some(node) = node else { return Err(ClientError::NoEndpoint) };
             let trouble = match self.nodes.ask(&node, call.request()).await {
@@ -309,7 +312,7 @@ impl<SM: StateMachine> Shared<SM> {
                     return Err(trouble.into_error());
                 }
             }
-            attempt += 1;
+            at = at.wrapping_add(1);
             let last = trouble.to_string();
             match trouble.next() {
                 Next::Final => return Err(final_error(trouble, earlier)),
@@ -322,18 +325,15 @@ impl<SM: StateMachine> Shared<SM> {
                     redirects = 0;
                 }
                 Next::Elsewhere => {
-                    self.nodes.leads_not(&node);
+                    self.nodes.avoid(&node);
                     failed = Some(node);
                 }
                 Next::Pause => {}
-                next @ (Next::Ease | Next::EaseElsewhere) => {
-                    if Instant::now() < call.deadline && !self.budget.withdraw() {
-                        return Err(ClientError::RetriesExhausted { outcome: earlier, last });
-                    }
-                    if next == Next::EaseElsewhere {
-                        self.nodes.leads_not(&node);
-                    }
+                // A call whose fate is unknown is worth more than the load that it makes.
+                Next::Ease if earlier == Outcome::NotApplied && !self.budget.withdraw() => {
+                    return Err(ClientError::RetriesExhausted { last });
                 }
+                Next::Ease => {}
             }
             let pause_end = Instant::now() + backoff.on_failure();
             if pause_end >= call.deadline {
@@ -378,10 +378,9 @@ fn not_applied(error: ClientError) -> ClientError {
     let outcome = Outcome::NotApplied;
     match error {
         ClientError::Deadline { last, .. } => ClientError::Deadline { outcome, last },
-        ClientError::RetriesExhausted { last, .. } => ClientError::RetriesExhausted { outcome, last },
         ClientError::Unknown { last } => ClientError::Deadline { outcome, last },
         ClientError::Server(error) => ClientError::Server(RequestError::Refused(error.to_string())),
-        ClientError::Unencodable(_) | ClientError::NoEndpoint => error,
+        ClientError::RetriesExhausted { .. } | ClientError::Unencodable(_) | ClientError::NoEndpoint => error,
     }
 }
 

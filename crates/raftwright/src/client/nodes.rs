@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use raftwright_net::{CallError, Channel, Dialer, Kind, Lane, Limits, Target};
+use raftwright_traits::UnknownReason;
 use tokio::time::timeout;
 
 use super::error::Trouble;
@@ -15,8 +17,6 @@ use crate::gate::ClientGate;
 use crate::protocol::{Leader, Request, RequestError, decode_answer};
 use crate::service::Service;
 use crate::state_machine::StateMachine;
-use bytes::Bytes;
-use raftwright_traits::UnknownReason;
 
 /// Most connections that a client keeps. Servers may name any number of leaders; past it, all are opened anew.
 pub const CLIENT_CONNECTIONS_MAX: usize = 64;
@@ -51,7 +51,7 @@ pub(super) struct Nodes<SM> {
     endpoints: Vec<Node>,
     here: Option<Arc<Service<SM>>>,
     leader: Mutex<Option<Node>>,
-    /// Which of the known servers a call asks first while no leader is known.
+    /// Where in the circle of known servers a call begins while no leader is known.
     first: AtomicUsize,
 }
 
@@ -78,17 +78,22 @@ impl<SM: StateMachine> Nodes<SM> {
         std::iter::once(Node::Here).chain(others).chain(self.endpoints.iter().cloned()).collect()
     }
 
-    /// Where the `attempt`th try of a call goes that any server may answer.
-    pub(super) fn any(&self, attempt: usize) -> Option<Node> {
+    /// Where a call begins in the circle of servers.
+    pub(super) fn start(&self) -> usize {
+        self.first.load(Ordering::Relaxed)
+    }
+
+    /// A server of the circle.
+    pub(super) fn any(&self, at: usize) -> Option<Node> {
         let mut all = self.all();
-        let at = self.first.load(Ordering::Relaxed).wrapping_add(attempt).checked_rem(all.len())?;
+        let at = at.checked_rem(all.len())?;
         Some(all.swap_remove(at))
     }
 
-    /// Where the `attempt`th try of a call goes that the leader must answer.
-    pub(super) fn leader_or_any(&self, attempt: usize) -> Option<Node> {
+    /// The leader, or while nobody knows it a server of the circle.
+    pub(super) fn leader_or_any(&self, at: usize) -> Option<Node> {
         let leader = lock(&self.leader).clone();
-        leader.or_else(|| self.any(attempt))
+        leader.or_else(|| self.any(at))
     }
 
     /// A server has said who leads.
@@ -109,12 +114,16 @@ impl<SM: StateMachine> Nodes<SM> {
         }
     }
 
-    /// This server does not lead, or cannot be reached.
-    pub(super) fn leads_not(&self, node: &Node) {
+    /// This server does not lead, cannot be reached, or is of no use: others are asked first from now on.
+    pub(super) fn avoid(&self, node: &Node) {
         let mut leader = lock(&self.leader);
         if leader.as_ref() == Some(node) {
             *leader = None;
-            self.first.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(leader);
+        let start = self.start();
+        if self.any(start).as_ref() == Some(node) {
+            self.first.store(start.wrapping_add(1), Ordering::Relaxed);
         }
     }
 

@@ -20,6 +20,7 @@ fn hello(node: Option<u64>, incarnation: u64, boot_epoch: u64, lane: Lane) -> Pe
             node,
             incarnation: node.map(|_| incarnation),
             boot_epoch,
+            membership: 3,
         },
         lane,
         opened_by: OpenedBy::Peer,
@@ -46,7 +47,7 @@ fn reason(result: Result<(), Refusal>) -> RefusalReason {
 #[test]
 fn the_incarnation_that_the_membership_names_is_the_only_one() {
     let (gate, _temp) = gate();
-    gate.on_membership(&membership(&[(1, None), (2, Some(22))]));
+    gate.on_membership(3, &membership(&[(1, None), (2, Some(22))]));
     gate.admit(&peer(2, 22, 1)).unwrap();
     let refusal = gate.admit(&peer(2, 23, 1)).unwrap_err();
     assert_eq!(refusal.reason, RefusalReason::StaleIncarnation);
@@ -59,7 +60,7 @@ fn the_incarnation_that_the_membership_names_is_the_only_one() {
 #[test]
 fn before_the_membership_names_one_the_first_seen_counts() {
     let (gate, _temp) = gate();
-    gate.on_membership(&membership(&[(1, None), (2, None)]));
+    gate.on_membership(3, &membership(&[(1, None), (2, None)]));
     gate.admit(&peer(2, 22, 3)).unwrap();
     assert_eq!(reason(gate.admit(&peer(2, 23, 4))), RefusalReason::StaleIncarnation);
     gate.admit(&peer(2, 22, 4)).unwrap();
@@ -67,23 +68,48 @@ fn before_the_membership_names_one_the_first_seen_counts() {
 }
 
 #[test]
+fn an_old_copy_of_the_named_directory_is_refused() {
+    let (gate, _temp) = gate();
+    gate.on_membership(3, &membership(&[(1, None), (2, Some(22))]));
+    gate.admit(&peer(2, 22, 7)).unwrap();
+    let refusal = gate.admit(&peer(2, 22, 6)).unwrap_err();
+    assert!(refusal.text.contains("old copy"), "{}", refusal.text);
+    gate.admit(&peer(2, 22, 7)).unwrap();
+}
+
+#[test]
 fn a_node_that_was_removed_and_added_again_may_come_with_a_new_directory() {
     let (gate, _temp) = gate();
-    gate.on_membership(&membership(&[(1, None), (2, None)]));
+    gate.on_membership(3, &membership(&[(1, None), (2, None)]));
     gate.admit(&peer(2, 22, 1)).unwrap();
-    gate.on_membership(&membership(&[(1, None)]));
-    gate.on_membership(&membership(&[(1, None), (2, None)]));
+    gate.on_membership(3, &membership(&[(1, None)]));
+    gate.on_membership(3, &membership(&[(1, None), (2, None)]));
     gate.admit(&peer(2, 23, 1)).unwrap();
-    gate.on_membership(&membership(&[(1, None), (2, Some(23))]));
-    gate.on_membership(&membership(&[(1, None), (2, None)]));
+    gate.on_membership(3, &membership(&[(1, None), (2, Some(23))]));
+    gate.on_membership(3, &membership(&[(1, None), (2, None)]));
     gate.admit(&peer(2, 24, 1)).unwrap();
 }
 
 #[test]
 fn a_node_of_a_newer_membership_is_let_in() {
     let (gate, _temp) = gate();
-    gate.on_membership(&membership(&[(1, None)]));
+    gate.on_membership(3, &membership(&[(1, None)]));
     gate.admit(&peer(9, 99, 1)).unwrap();
+    gate.admit(&peer(9, 98, 1)).unwrap();
+    gate.on_membership(3, &membership(&[(1, None), (9, Some(97))]));
+    gate.admit(&peer(9, 97, 1)).unwrap();
+}
+
+/// Found by the simulator (profile membership, seed 68): a node that slept through the removal and the return of another
+/// refused its new incarnation for ever, and so could never learn of it.
+#[test]
+fn who_knows_a_newer_membership_is_not_judged_by_an_older_one() {
+    let (gate, _temp) = gate();
+    gate.on_membership(3, &membership(&[(1, None), (2, Some(22))]));
+    let mut returned = peer(2, 23, 1);
+    assert_eq!(reason(gate.admit(&returned)), RefusalReason::StaleIncarnation);
+    returned.identity.membership = 4;
+    gate.admit(&returned).unwrap();
 }
 
 #[test]

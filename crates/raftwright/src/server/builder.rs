@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use raftwright_net::{Dialer, Limits, Listener, RaftHandler, TcpNetworkFactory};
 use raftwright_node::Raft;
-use raftwright_traits::{AsyncRuntime, BasicNode, Config, Fatal, InitializeError, RaftError, TokioRuntime};
+use raftwright_traits::{
+    AsyncRuntime, BasicNode, Config, Fatal, InitializeError, LogIdOption, RaftError, TokioRuntime,
+};
 use raftwright_wal::{DataDir, DataDirOptions, RealDisk, WalLog, WalOptions};
 
 use super::{Server, watch_membership};
@@ -159,7 +161,8 @@ impl<SM: StateMachine> ServerBuilder<SM> {
         let raft = Raft::new(id, Arc::new(config), network, log, Replicated::new(machine)).await?;
         let service = Arc::new(Service::<SM>::new(dir.identity(), raft, Arc::clone(&gate)));
         // Whoever connects is judged by the membership that the log holds, from the first connection on.
-        gate.on_membership(&service.raft().with_raft_state(|replica| replica.membership().membership.clone()).await?);
+        let stored = service.raft().with_raft_state(|replica| replica.membership().clone()).await?;
+        gate.on_membership(stored.log_id.index_or_zero(), &stored.membership);
         let watcher =
             tokio::spawn(watch_membership(service.raft().server_metrics(), Arc::clone(&gate), dir.identity()));
         let listener = listener.serve(RaftHandler::new(Peers(Arc::clone(&service))));

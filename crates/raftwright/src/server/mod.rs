@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use raftwright_net::ServerHandle;
 use raftwright_node::{Raft, RaftServerMetrics};
-use raftwright_traits::{AsyncRuntime, BasicNode, InitializeError, RaftError, Span, TokioRuntime};
+use raftwright_traits::{AsyncRuntime, BasicNode, InitializeError, LogIdOption, RaftError, Span, TokioRuntime};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -261,7 +261,7 @@ async fn watch_membership(
     let mut warned = false;
     loop {
         let stored = Arc::clone(&metrics.borrow_and_update().membership_config);
-        gate.on_membership(&stored.membership);
+        gate.on_membership(stored.log_id.index_or_zero(), &stored.membership);
         let named = stored.membership.node(&own.node_id).and_then(|node| node.incarnation);
         if let Some(named) = named.filter(|named| named.0 != own.incarnation && !warned) {
             warned = true;

@@ -80,3 +80,47 @@ async fn a_server_that_stops_says_that_it_stopped() {
     assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
     assert!(!matches!(error, ClientError::Server(RequestError::Refused(_))), "{error}");
 }
+
+/// Panics when told to.
+#[derive(Default)]
+struct Fragile;
+
+impl raftwright::StateMachine for Fragile {
+    type Command = bool;
+    type Query = ();
+    type Answer = bool;
+
+    fn apply(&mut self, fatal: bool) -> bool {
+        assert!(!fatal, "told to");
+        true
+    }
+
+    fn query(&self, (): ()) -> bool {
+        true
+    }
+
+    fn snapshot(&self) -> Result<Vec<u8>, raftwright::BoxError> {
+        Ok(Vec::new())
+    }
+
+    fn restore(&mut self, _: &[u8]) -> Result<(), raftwright::BoxError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_state_machine_that_panics_stops_its_server_with_a_reason_and_hangs_nobody() {
+    crate::logs::capture();
+    let cluster = Cluster::<Fragile>::local(1).await.unwrap();
+    let client = cluster.client();
+    assert!(client.write(false).await.unwrap());
+    let error = client.with_deadline(Duration::from_millis(500)).write(true).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    let server = cluster.server(1).unwrap();
+    assert!(server.raft().wait(Some(PATIENCE)).metrics(|_| false, "never").await.is_err());
+    let failure = server.status().failure.unwrap();
+    assert!(failure.contains("told to"), "{failure}");
+    assert!(matches!(server.stale(()).await, Err(RequestError::Stopped(why)) if why.contains("told to")));
+    assert_eq!(client.status_of(cluster.addr(1).unwrap()).await.unwrap().failure, Some(failure));
+    cluster.shutdown().await;
+}
