@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use raftwright_core::invariants::{self, Facts};
 use raftwright_core::{
     AppendEntriesRequest, AppendEntriesResponse, Effect, Effects, HeartbeatResponse, Identity, Incarnation, Input,
-    LogIdOf, LogIndex, Membership, Message, RaftEntry, Replica, ReplicaConfig, Reply, ServerState, Span,
+    LogIdOf, LogIndex, Membership, MembershipOf, Message, RaftEntry, Replica, ReplicaConfig, Reply, ServerState, Span,
     StoredMembership, Stream, StreamConfig, StreamEffect, StreamId, StreamInput, Tail, Ticket, Time, Types, VoteOf,
     VoteResponse, WriteId,
 };
@@ -105,7 +105,10 @@ pub(crate) struct Place {
 /// Who waits for a ticket.
 #[derive(Debug)]
 enum Waiting<T: Types> {
-    Call(String),
+    Call {
+        server: u64,
+        name: String,
+    },
     Peer {
         asker: u64,
         boot: u64,
@@ -142,6 +145,8 @@ pub(crate) struct Cluster<T: Kind> {
     /// Links that lose everything.
     pub(crate) cuts: BTreeSet<(u64, u64)>,
     pub(crate) journal: Vec<Line>,
+    /// Whether the journal is kept.
+    pub(crate) telling: bool,
     pub(crate) safety: Safety<T>,
     /// Answers to calls, in order: the call and what was said.
     pub(crate) answers: Vec<(String, Reply<T>)>,
@@ -170,6 +175,7 @@ impl<T: Kind> Cluster<T> {
             wire: Vec::new(),
             cuts: BTreeSet::new(),
             journal: Vec::new(),
+            telling: true,
             safety: Safety::default(),
             answers: Vec::new(),
             tickets: BTreeMap::new(),
@@ -242,6 +248,10 @@ impl<T: Kind> Cluster<T> {
         server.up = None;
         server.disk.crash(kept);
         self.work.retain(|(server, _)| *server != id);
+        self.tickets.retain(|_, waiting| !matches!(waiting, Waiting::Call { server, .. } if *server == id));
+        for other in self.up() {
+            self.break_connection(other, id);
+        }
     }
 
     /// A server loses its disk and comes back under its old id, as another incarnation.
@@ -291,6 +301,7 @@ impl<T: Kind> Cluster<T> {
     fn step_once(&mut self, id: u64, input: Input<T>) {
         let Some(up) = self.servers.get_mut(&id).and_then(|server| server.up.as_mut()) else { return };
         let before = Facts::of(&up.replica);
+        let counted = up.replica.membership().membership.clone();
         up.replica.step(self.now, input, &mut up.effects);
         let after = Facts::of(&up.replica);
         invariants::check(&up.replica).unwrap_or_else(|broken| panic!("server {id}: {broken}"));
@@ -299,11 +310,11 @@ impl<T: Kind> Cluster<T> {
         for effect in effects {
             self.execute(id, effect);
         }
-        self.observe(id, &before, &after);
+        self.observe(id, &counted, &before, &after);
     }
 
-    /// What the whole cluster must never see.
-    fn observe(&mut self, id: u64, before: &Facts<T>, after: &Facts<T>) {
+    /// What the whole cluster must never see. `counted` is the membership before the step: what a leader commits with.
+    fn observe(&mut self, id: u64, counted: &MembershipOf<T>, before: &Facts<T>, after: &Facts<T>) {
         if after.server_state == ServerState::Leader && before.server_state != ServerState::Leader {
             let vote = after.vote.unwrap();
             self.safety.leads(id, &vote, &self.servers[&id].disk.live);
@@ -311,7 +322,7 @@ impl<T: Kind> Cluster<T> {
         if after.committed != before.committed {
             let disks = self.servers.values().map(|server| (server.identity, &server.disk.durable));
             let replica = &self.servers[&id].up.as_ref().unwrap().replica;
-            self.safety.committed(replica, &self.servers[&id].disk.live, disks.collect());
+            self.safety.committed(replica, counted, &self.servers[&id].disk.live, &disks.collect::<Vec<_>>());
         }
     }
 
@@ -367,7 +378,7 @@ impl<T: Kind> Cluster<T> {
         let waiting = self.tickets.remove(&ticket).unwrap_or_else(|| panic!("server {id} answers {ticket} twice"));
         let durable = &self.servers[&id].disk.durable;
         let (asker, boot, place) = match waiting {
-            Waiting::Call(call) => return self.answers.push((call, reply)),
+            Waiting::Call { name, .. } => return self.answers.push((name, reply)),
             Waiting::Nobody { asked, .. } => return check_promise(durable, &asked, &reply),
             Waiting::Peer { asker, boot, asked, place } => {
                 check_promise(durable, &asked, &reply);
@@ -581,7 +592,7 @@ impl<T: Kind> Cluster<T> {
 
     /// Calls a server as a client does, under a name for the story.
     pub(crate) fn call(&mut self, id: u64, name: &str, input: impl FnOnce(Ticket) -> Input<T>) -> Ticket {
-        let ticket = self.ticket(Waiting::Call(name.to_owned()));
+        let ticket = self.ticket(Waiting::Call { server: id, name: name.to_owned() });
         self.step(id, input(ticket));
         ticket
     }
@@ -601,7 +612,7 @@ impl<T: Kind> Cluster<T> {
     /// The calls that were not answered.
     pub(crate) fn waiting_calls(&self) -> Vec<&str> {
         let calls = self.tickets.values().filter_map(|waiting| match waiting {
-            Waiting::Call(name) => Some(name.as_str()),
+            Waiting::Call { name, .. } => Some(name.as_str()),
             Waiting::Peer { .. } | Waiting::Nobody { .. } => None,
         });
         calls.collect()
@@ -681,10 +692,13 @@ impl<T: Kind> Cluster<T> {
     }
 
     fn tell(&mut self, id: u64, effect: &Effect<T>) {
+        if !self.telling {
+            return;
+        }
         let line = match effect {
             Effect::Reply { ticket, reply } => match self.tickets.get(ticket) {
-                Some(Waiting::Call(call)) => {
-                    Some(Line { text: format!("{id}  {call}: {}", say::reply(reply)), loud: true })
+                Some(Waiting::Call { name, .. }) => {
+                    Some(Line { text: format!("{id}  {name}: {}", say::reply(reply)), loud: true })
                 }
                 Some(Waiting::Peer { asker, .. } | Waiting::Nobody { asker, .. }) => {
                     Some(Line { text: format!("{id} -> {asker}  {}", say::reply(reply)), loud: false })

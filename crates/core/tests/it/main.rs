@@ -3,7 +3,11 @@
 
 mod cluster;
 mod disk;
+mod log_shape;
+mod membership;
 mod paper;
+mod quorum;
+mod random;
 mod safety;
 mod say;
 mod script;

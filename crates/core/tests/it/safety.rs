@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use raftwright_core::{
-    AppendOutcome, CommittedLeaderIdOf, Identity, LeaderId, LogIdOf, LogIdOption, LogIndex, Replica, Reply, VoteKind,
-    VoteOf,
+    AppendOutcome, CommittedLeaderIdOf, Identity, LeaderId, LogIdOf, LogIdOption, LogIndex, MembershipOf, Replica,
+    Reply, VoteKind, VoteOf,
 };
 
 use crate::disk::Image;
@@ -51,7 +51,13 @@ impl<T: Kind> Safety<T> {
     }
 
     /// State Machine Safety (Raft, Figure 3), and that a leader commits only what a quorum of disks has.
-    pub(crate) fn committed(&mut self, replica: &Replica<T>, log: &Image<T>, disks: Vec<(Identity<u64>, &Image<T>)>) {
+    pub(crate) fn committed(
+        &mut self,
+        replica: &Replica<T>,
+        membership: &MembershipOf<T>,
+        log: &Image<T>,
+        disks: &[(Identity<u64>, &Image<T>)],
+    ) {
         let upto = replica.committed().unwrap();
         for index in log.purged.next_index()..=upto.index {
             let item = log.get(index).unwrap();
@@ -60,7 +66,6 @@ impl<T: Kind> Safety<T> {
                 continue;
             }
             if replica.is_leader() {
-                let membership = &replica.membership().membership;
                 let has = |id: &u64| {
                     disks.iter().any(|(identity, disk)| {
                         identity.id == *id && membership.admits(identity) && disk.has(item.log_id)

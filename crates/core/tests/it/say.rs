@@ -93,7 +93,6 @@ pub(crate) fn reply<T: Kind>(reply: &Reply<T>) -> String {
             AppendOutcome::Conflict { prev, hint } => format!("no {prev} here, look behind {}", maybe::<T>(*hint)),
             AppendOutcome::HigherVote(vote) => format!("entries refused, my vote is {vote}"),
             AppendOutcome::Refused(PeerRefusal::Busy) => "entries refused: busy".to_owned(),
-            AppendOutcome::Refused(PeerRefusal::Stranger) => "entries refused: a stranger".to_owned(),
             AppendOutcome::Refused(PeerRefusal::Malformed) => "entries refused: malformed".to_owned(),
         },
         Reply::Proposed(log_id) => format!("proposed as {log_id}"),

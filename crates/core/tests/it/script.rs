@@ -271,7 +271,8 @@ fn states<T: Kind>(cluster: &Cluster<T>, words: &[&str]) -> Vec<String> {
     ids.into_iter().map(|id| if cluster.is_up(id) { state(cluster, id) } else { format!("{id}  is down") }).collect()
 }
 
-fn state<T: Kind>(cluster: &Cluster<T>, id: u64) -> String {
+/// A server in one line.
+pub(crate) fn state<T: Kind>(cluster: &Cluster<T>, id: u64) -> String {
     let replica = cluster.replica(id);
     let vote = replica.vote().map_or_else(|| "-".to_owned(), ToString::to_string);
     let (last, committed) = (say::maybe::<T>(replica.last_log_id()), say::maybe::<T>(replica.committed()));
