@@ -219,6 +219,37 @@ pub struct Member {
     pub matched: Option<u64>,
 }
 
+/// A member, and what it said when it was asked how it is: an element of the answer to `GET /status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its id.
+    pub id: u64,
+    /// The address at which its peers reach it.
+    pub addr: String,
+    /// Whether it votes, as far as the asking server knows.
+    pub voter: bool,
+    /// What it said; `None` if it did not answer.
+    pub progress: Option<Progress>,
+    /// Why it did not answer, or why it has stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How far a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What it does at the moment.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// Index of the last entry in its log.
+    pub last_log: u64,
+    /// Index of the last entry that it knows to be committed.
+    pub committed: u64,
+    /// Index of the last entry that it has applied.
+    pub applied: u64,
+}
+
 /// What a server knows of itself and of its cluster: the answer to `GET /state`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeState {

@@ -43,3 +43,6 @@ pub const CLIENT_ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// How long a stopping leader tries to hand its leadership over.
 pub const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a member may take to say how it is.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
-use crate::api::{ErrorKind, NodeState, Position};
+use crate::api::{ErrorKind, NodeState, Position, ServerStatus};
 use crate::store::{Answer, Command, Query};
 
 /// A call that did not succeed.
@@ -43,6 +43,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// Everything that this server knows of itself and of the cluster.
     fn state(&self) -> NodeState;
+
+    /// Asks every member how it is, all at a time and not for long. A server that belongs to no cluster answers for itself.
+    fn cluster_status(&self) -> impl Future<Output = Vec<ServerStatus>> + Send;
 
     /// The metrics of the `Raft` handle, as JSON.
     ///

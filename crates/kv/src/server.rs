@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use raftwright::{Client, ClientError, EasyConfig, InitError, Outcome, RaftMetrics, RequestError, Server, ServerState};
+use raftwright::{
+    Client, ClientError, EasyConfig, InitError, NodeStatus, Outcome, RaftMetrics, RequestError, Server, ServerState,
+};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::api::{ErrorKind, LeaderInfo, Member, NodeState, Position, Role};
-use crate::limits::{HAND_OVER_TIMEOUT, REQUEST_TIMEOUT};
+use crate::api::{ErrorKind, LeaderInfo, Member, NodeState, Position, Progress, Role, ServerStatus};
+use crate::limits::{HAND_OVER_TIMEOUT, REQUEST_TIMEOUT, STATUS_TIMEOUT};
 use crate::node::{CallError, Node};
 use crate::store::{Answer, Command, KvStateMachine, Query};
 
@@ -112,6 +115,35 @@ impl Node for KvServer {
         }
     }
 
+    async fn cluster_status(&self) -> Vec<ServerStatus> {
+        let state = self.state();
+        let own = Progress {
+            role: state.role,
+            term: state.term,
+            last_log: state.last_log,
+            committed: state.committed,
+            applied: state.applied,
+        };
+        let mut asking = JoinSet::new();
+        for member in state.members.iter().filter(|member| member.id != state.id).cloned() {
+            let client = self.client.with_deadline(STATUS_TIMEOUT);
+            asking.spawn(async move {
+                let asked = client.status_of(&member.addr).await;
+                let (progress, error) = match asked {
+                    Ok(status) => (progress(&status), status.failure),
+                    Err(error) => (None, Some(error.to_string())),
+                };
+                ServerStatus { id: member.id, addr: member.addr, voter: member.voter, progress, error }
+            });
+        }
+        let mut servers = asking.join_all().await;
+        let voter = state.members.iter().any(|member| member.id == state.id && member.voter);
+        let (id, addr, error) = (state.id, state.peer_addr, state.stopped);
+        servers.push(ServerStatus { id, addr, voter, progress: Some(own), error });
+        servers.sort_by_key(|server| server.id);
+        servers
+    }
+
     fn raft_metrics(&self) -> Result<serde_json::Value, CallError> {
         let metrics = self.metrics.borrow();
         serde_json::to_value(&*metrics).map_err(|error| CallError::new(ErrorKind::Internal, error.to_string()))
@@ -193,6 +225,26 @@ fn members(metrics: &Metrics) -> Vec<Member> {
 
 fn stopped(metrics: &Metrics) -> Option<String> {
     metrics.running_state.as_ref().err().map(ToString::to_string)
+}
+
+/// `None` if the server names a role that this version does not know.
+fn progress(status: &NodeStatus) -> Option<Progress> {
+    let roles = [Role::Learner, Role::Follower, Role::PreCandidate, Role::Candidate, Role::Leader];
+    let states = [
+        ServerState::Learner,
+        ServerState::Follower,
+        ServerState::PreCandidate,
+        ServerState::Candidate,
+        ServerState::Leader,
+    ];
+    let named = states.iter().position(|state| format!("{state:?}") == status.state)?;
+    Some(Progress {
+        role: *roles.get(named)?,
+        term: status.term,
+        last_log: status.last_log_index.unwrap_or(0),
+        committed: status.committed_index.unwrap_or(0),
+        applied: status.applied_index.unwrap_or(0),
+    })
 }
 
 fn role(state: ServerState) -> Role {

@@ -1,14 +1,11 @@
 //! `init`, `status`, `member`, `transfer-leader`.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
-use crate::api::{ChangeAnswer, Member, NodeState};
+use crate::api::{ChangeAnswer, Member, ServerStatus};
 use crate::cli::args::{Format, InitArgs, MemberCommand, RemoteArgs};
 use crate::cli::keys::{print_json, print_text};
 use crate::cli::{Failure, Table};
-use crate::client::Client;
 
 pub(super) async fn init(remote: &RemoteArgs, args: InitArgs) -> Result<(), Failure> {
     let mut client = remote.client();
@@ -75,70 +72,50 @@ fn done(remote: &RemoteArgs, sentence: &str) -> Result<(), Failure> {
     }
 }
 
-/// A server that was asked, or that another one told of.
-#[derive(Serialize)]
-struct Seen {
-    endpoint: Option<String>,
-    #[serde(flatten)]
-    state: Option<NodeState>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
 pub(super) async fn status(remote: &RemoteArgs) -> Result<(), Failure> {
-    let mut asked = Vec::new();
-    for endpoint in &remote.endpoints {
-        let mut client = Client::new([endpoint.clone()], remote.timeout);
-        asked.push(match client.state().await {
-            Ok(state) => Seen { endpoint: Some(endpoint.clone()), state: Some(state), error: None },
-            Err(error) => Seen { endpoint: Some(endpoint.clone()), state: None, error: Some(error.to_string()) },
-        });
-    }
+    let servers = remote.client().status().await?;
     match remote.format_or(Format::Table) {
-        Format::Json => print_json(&asked)?,
-        Format::Table => print_text(&status_table(&states(&asked)).to_string())?,
-        Format::Simple => print_text(&status_table(&states(&asked)).simple())?,
+        Format::Json => print_json(&servers),
+        Format::Table => print_text(&status_table(&servers).to_string()),
+        Format::Simple => print_text(&status_table(&servers).simple()),
     }
-    let silent: Vec<&str> = asked.iter().filter_map(|seen| seen.error.as_deref()).collect();
-    if silent.is_empty() { Ok(()) } else { Err(Failure::new(silent.join("; "))) }
 }
 
-fn states(asked: &[Seen]) -> Vec<NodeState> {
-    asked.iter().filter_map(|seen| seen.state.clone()).collect()
-}
-
-/// The servers that answered, and below them those that they know of: the leader knows how much of the log each holds.
-pub(crate) fn status_table(states: &[NodeState]) -> Table {
+/// LAG is what a server has yet to apply of what the cluster is known to have committed.
+pub(crate) fn status_table(servers: &[ServerStatus]) -> Table {
     let mut table = Table::new(["ID", "ADDRESS", "ROLE", "TERM", "LAST LOG", "COMMIT", "APPLIED", "LAG"]);
-    let committed = states.iter().map(|state| state.committed).max().unwrap_or(0);
-    let by_id: BTreeMap<u64, &NodeState> = states.iter().map(|state| (state.id, state)).collect();
-    for state in by_id.values() {
-        table.row([
-            state.id.to_string(),
-            state.peer_addr.clone(),
-            state.role.to_string(),
-            state.term.to_string(),
-            state.last_log.to_string(),
-            state.committed.to_string(),
-            state.applied.to_string(),
-            committed.saturating_sub(state.applied).to_string(),
-        ]);
-    }
-    let newest = states.iter().max_by_key(|state| (state.term, state.role == crate::api::Role::Leader));
-    for member in newest.into_iter().flat_map(|state| &state.members).filter(|m| !by_id.contains_key(&m.id)) {
-        let role = if member.voter { "voter, not asked" } else { "learner, not asked" };
-        let matched = member.matched.map_or("-".to_owned(), |index| index.to_string());
-        let unknown = || "-".to_owned();
-        table.row([
-            member.id.to_string(),
-            member.addr.clone(),
-            role.to_owned(),
-            unknown(),
-            matched,
-            unknown(),
-            unknown(),
-            unknown(),
-        ]);
+    let progress = servers.iter().filter_map(|server| server.progress.as_ref());
+    let committed = progress.map(|progress| progress.committed).max().unwrap_or(0);
+    for server in servers {
+        let (id, addr) = (server.id.to_string(), server.addr.clone());
+        let Some(progress) = &server.progress else {
+            table.row([[id, addr, "unreachable".to_owned()].as_slice(), &["-"; 5].map(str::to_owned)].concat());
+            continue;
+        };
+        let role = match &server.error {
+            Some(_) => "failed".to_owned(),
+            None => progress.role.to_string(),
+        };
+        let lag = committed.saturating_sub(progress.applied);
+        let numbers = [progress.term, progress.last_log, progress.committed, progress.applied, lag];
+        table.row([[id, addr, role].as_slice(), &numbers.map(|number| number.to_string())].concat());
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::status_table;
+    use crate::api::{Progress, Role, ServerStatus};
+
+    #[test]
+    fn a_server_that_does_not_answer_has_a_row() {
+        let addr = || "h:1".to_owned();
+        let progress = Progress { role: Role::Leader, term: 2, last_log: 9, committed: 9, applied: 7 };
+        let servers = [
+            ServerStatus { id: 1, addr: addr(), voter: true, progress: Some(progress), error: None },
+            ServerStatus { id: 2, addr: addr(), voter: true, progress: None, error: Some("gone".to_owned()) },
+        ];
+        assert_eq!(status_table(&servers).simple(), "1 h:1 leader 2 9 9 7 2\n2 h:1 unreachable - - - - -\n");
+    }
 }

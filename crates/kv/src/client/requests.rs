@@ -7,7 +7,9 @@ use hyper::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{AddBody, ChangeAnswer, ErrorBody, ErrorKind, Member, NodeState, Position, ScanAnswer, WriteAnswer};
+use crate::api::{
+    AddBody, ChangeAnswer, ErrorBody, ErrorKind, Member, NodeState, Position, ScanAnswer, ServerStatus, WriteAnswer,
+};
 use crate::client::connection::Outgoing;
 use crate::client::{Connection, Response, TransportError};
 use crate::http::percent_encode;
@@ -158,6 +160,14 @@ impl Client {
     /// When nobody can answer.
     pub async fn state(&mut self) -> Result<NodeState, ClientError> {
         self.get_json("/state").await
+    }
+
+    /// `GET /status`
+    ///
+    /// # Errors
+    /// When nobody can answer.
+    pub async fn status(&mut self) -> Result<Vec<ServerStatus>, ClientError> {
+        self.get_json("/status").await
     }
 
     /// `GET /member`

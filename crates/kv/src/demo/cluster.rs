@@ -150,7 +150,7 @@ impl Cluster {
 
     /// The servers as they are now.
     pub(super) async fn table(&self) -> Result<Table, Failure> {
-        Ok(status_table(&self.states().await))
+        Ok(status_table(&Client::new(self.endpoints.all(), STATE_TIMEOUT).status().await?))
     }
 
     /// SIGKILL to one.

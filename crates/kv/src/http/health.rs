@@ -82,3 +82,8 @@ pub(super) async fn version() -> Response {
 pub(super) async fn state<N: Node>(State(app): State<App<N>>) -> Response {
     Json(app.node.state()).into_response()
 }
+
+/// `GET /status`
+pub(super) async fn status<N: Node>(State(app): State<App<N>>) -> Response {
+    Json(app.node.cluster_status().await).into_response()
+}

@@ -57,6 +57,7 @@ pub fn router<N: Node>(app: App<N>) -> Router {
         .route("/member/{id}/promote", post(admin::promote::<N>))
         .route("/metrics", get(metrics::metrics::<N>))
         .route("/state", get(health::state::<N>))
+        .route("/status", get(health::status::<N>))
         .route("/livez", get(health::livez::<N>))
         .route("/readyz", get(health::readyz::<N>))
         .route("/health", get(health::health::<N>))

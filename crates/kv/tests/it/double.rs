@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use raftwright_kv::api::{ErrorKind, LeaderInfo, Member, NodeState, Position, Role};
+use raftwright_kv::api::{ErrorKind, LeaderInfo, Member, NodeState, Position, Role, ServerStatus};
 use raftwright_kv::http::{App, Stop, serve};
 use raftwright_kv::node::{CallError, Node};
 use raftwright_kv::store::{Answer, Command, KvStateMachine, Query};
@@ -87,6 +87,10 @@ impl Node for Double {
             members: vec![member(1, true), member(2, false)],
             stopped: None,
         }
+    }
+
+    async fn cluster_status(&self) -> Vec<ServerStatus> {
+        Vec::new()
     }
 
     fn raft_metrics(&self) -> Result<serde_json::Value, CallError> {

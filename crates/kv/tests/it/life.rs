@@ -86,15 +86,19 @@ fn members_come_and_go() {
         until(&mut || run(&["member", "promote", id, "--endpoints", &first]).status.success());
     }
     at(&["put", "a", "1"]);
-    until(&mut || {
-        at(&["status", "-o", "simple"]).lines().all(|line| line.contains("follower") || line.contains("not asked"))
-    });
+    let leader = || {
+        let status = at(&["status", "-o", "simple"]);
+        status.lines().find(|line| line.contains(" leader ")).map(|line| line[..1].to_owned())
+    };
+    until(&mut || leader().as_deref() == Some("1"));
     at(&["transfer-leader", "3"]);
-    until(&mut || at(&["status", "-o", "simple"]).contains("leader"));
+    until(&mut || leader().as_deref() == Some("3"));
     at(&["put", "a", "2"]);
     at(&["member", "remove", "1"]);
     let first = servers.remove(0);
     first.stop();
+    let status = at(&["status", "-o", "simple"]);
+    assert_eq!(status.lines().count(), 2, "server 1 is no member any more: {status}");
     assert_eq!(at(&["get", "a"]), "2\n");
     let members = format!("2 {} yes\n3 {} yes\n", servers[0].peer, servers[1].peer);
     assert_eq!(at(&["member", "list", "-o", "simple"]), members);
