@@ -5,7 +5,7 @@ use alloc::collections::BTreeSet;
 use crate::outbox::Promise;
 use crate::role::{Candidacy, Next};
 use crate::state::State;
-use crate::{Effects, LeaderId, Note, Time, Types, VoteKind, VoteOf, VoteRequest, VoteResponse};
+use crate::{Effects, Note, Time, Types, VoteKind, VoteOf, VoteRequest, VoteResponse};
 
 impl<T: Types> Candidacy<T> {
     /// Asks the others whether they would vote for us. Nothing changes, here or there (Thesis §9.6).
@@ -16,7 +16,8 @@ impl<T: Types> Candidacy<T> {
         // Asking is cheap and disturbs nobody, so it is repeated soon: some voter may just not have missed its leader yet.
         let min = state.config.election_timeout_min;
         let ends_at = now + state.rng.span(min.divided_by(3), min);
-        Self { asked, granted: BTreeSet::from([state.me()]), ends_at }
+        let granted = state.is_voter().then_some(state.me()).into_iter().collect();
+        Self { asked, granted, own_vote_durable: false, ends_at }
     }
 
     /// Votes for ourselves and, once that is durable, asks the others for their votes (Raft §5.2).
@@ -31,7 +32,7 @@ impl<T: Types> Candidacy<T> {
         state.set_vote(now, asked, effects);
         let request = Self::request(state, asked, kind);
         state.promise(Promise::campaign(request), 0, effects);
-        Self { asked, granted: BTreeSet::new(), ends_at: state.election_time(now) }
+        Self { asked, granted: BTreeSet::new(), own_vote_durable: false, ends_at: state.election_time(now) }
     }
 
     fn request(state: &State<T>, vote: VoteOf<T>, kind: VoteKind) -> VoteRequest<T> {
@@ -47,23 +48,30 @@ impl<T: Types> Candidacy<T> {
         if !ours || !foreign || !response.granted {
             return Next::Stay;
         }
-        self.grant(state, response.from.id, kind)
+        self.granted.insert(response.from.id);
+        self.count(state, kind)
     }
 
-    /// This server's own vote is durable: it counts like any other.
+    /// This server's own vote is durable: it counts like any other, if it votes.
     pub(crate) fn on_own_vote(&mut self, state: &State<T>, asked: &VoteOf<T>) -> Next<T> {
-        if self.asked != *asked || !state.is_voter() {
+        if self.asked != *asked {
             return Next::Stay;
         }
-        self.grant(state, asked.leader_id.node_id(), VoteKind::Vote)
+        self.own_vote_durable = true;
+        if state.is_voter() {
+            self.granted.insert(state.me());
+        }
+        self.count(state, VoteKind::Vote)
     }
 
-    fn grant(&mut self, state: &State<T>, voter: T::NodeId, kind: VoteKind) -> Next<T> {
-        self.granted.insert(voter);
-        let own_vote_counts = kind == VoteKind::PreVote || self.granted.contains(&state.me());
-        if own_vote_counts && state.membership().is_quorum(|id| self.granted.contains(id)) {
-            return if kind == VoteKind::PreVote { Next::Campaign(VoteKind::Vote) } else { Next::Lead };
+    fn count(&self, state: &State<T>, kind: VoteKind) -> Next<T> {
+        if !state.membership().is_quorum(|id| self.granted.contains(id)) {
+            return Next::Stay;
         }
-        Next::Stay
+        match kind {
+            VoteKind::PreVote => Next::Campaign(VoteKind::Vote),
+            VoteKind::Vote | VoteKind::Transfer if self.own_vote_durable => Next::Lead,
+            VoteKind::Vote | VoteKind::Transfer => Next::Stay,
+        }
     }
 }

@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn advanced_candidates_are_totally_ordered() {
-        assert!(AdvancedLeaderId::new(3, 1u64) < AdvancedLeaderId::new(3, 2));
-        assert!(AdvancedLeaderId::new(3, 9u64) < AdvancedLeaderId::new(4, 1));
+        let of = <AdvancedLeaderId<u64> as LeaderId>::new;
+        assert!(of(3, 1) < of(3, 2));
+        assert!(of(3, 9) < of(4, 1));
     }
 }

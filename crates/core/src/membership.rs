@@ -131,12 +131,6 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
         self.configs.is_empty()
     }
 
-    /// Whether the membership names another incarnation of this sender than the sender states: a wiped server under its
-    /// old id, or a clone. Such a sender is refused everything, whatever else holds.
-    pub fn contradicts(&self, sender: &Identity<NID>) -> bool {
-        self.nodes.get(&sender.id).is_some_and(|_| !self.admits(sender))
-    }
-
     /// Every voter once, in ascending order.
     pub fn voter_ids(&self) -> impl Iterator<Item = NID> + '_ {
         let mut all: Vec<NID> = self.configs.iter().flatten().copied().collect();

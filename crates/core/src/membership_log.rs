@@ -37,6 +37,11 @@ impl<T: Types> MembershipLog<T> {
         &self.effective().membership
     }
 
+    /// Whether this holds for the membership that is committed, or one behind it.
+    pub(crate) fn any(&self, holds: impl Fn(&MembershipOf<T>) -> bool) -> bool {
+        self.list.iter().any(|stored| holds(&stored.membership))
+    }
+
     pub(crate) fn is_committed(&self) -> bool {
         self.list.len() == 1
     }

@@ -106,8 +106,6 @@ pub enum AppendOutcome<T: Types> {
 pub enum PeerRefusal {
     /// More is under way than its bounds allow: its disk is behind.
     Busy,
-    /// The sender is not the incarnation that the membership names.
-    Stranger,
     /// The request contradicts itself or what is committed.
     Malformed,
 }

@@ -188,10 +188,6 @@ impl<T: Types> Replica<T> {
         effects: &mut Effects<T>,
     ) -> Option<AppendOutcome<T>> {
         let state = &mut self.state;
-        if state.membership().contradicts(from) {
-            effects.note(Note::Stranger { from: from.id });
-            return Some(AppendOutcome::Refused(PeerRefusal::Stranger));
-        }
         if from.id == state.me() || !vote.committed || vote.node_id() != from.id || !state.is_believable(vote) {
             effects.note(Note::BadPeer { from: from.id, what: "claims a leadership that cannot be" });
             return Some(AppendOutcome::Refused(PeerRefusal::Malformed));
@@ -218,6 +214,9 @@ impl<T: Types> Replica<T> {
     }
 }
 
+/// Who asks is not judged by our membership, which may be older than the asker's (Thesis §4.1): a vote given to anybody is
+/// still one vote a term. Votes and acknowledgements are judged where they are *counted*.
+///
 /// Why a vote is refused: `None` if it is not, `Some(None)` for an ordinary refusal, with a note for a strange one.
 fn refuse_vote<T: Types>(
     state: &mut State<T>,
@@ -226,9 +225,6 @@ fn refuse_vote<T: Types>(
     request: &VoteRequest<T>,
 ) -> Option<Option<Note<T>>> {
     let from = request.from.id;
-    if state.membership().contradicts(&request.from) {
-        return Some(Some(Note::Stranger { from }));
-    }
     let believable = state.is_believable(&request.vote);
     if from == state.me() || request.vote.committed || request.vote.node_id() != from || !believable {
         return Some(Some(Note::BadPeer { from, what: "asks for a vote that cannot be" }));

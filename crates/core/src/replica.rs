@@ -147,7 +147,7 @@ impl<T: Types> Replica<T> {
         let mut state = State::new(config, identity, vote, shape, committed, memberships, now, seed);
         let election_at = if state.is_alone() { now } else { state.election_time(now) };
         let following = Following { leader: None, election_at };
-        let role = if state.is_voter() { Role::Follower(following) } else { Role::Learner(following) };
+        let role = if state.is_electable() { Role::Follower(following) } else { Role::Learner(following) };
         Ok(Self { state, role, last_stream: StreamId(0), now })
     }
 
@@ -246,7 +246,7 @@ impl<T: Types> Replica<T> {
 
     fn on_elect(&mut self) -> Next<T> {
         // A leader has won already, and a learner cannot (BUGS 35).
-        if self.is_leader() || !self.state.is_voter() { Next::Stay } else { Next::Campaign(VoteKind::Vote) }
+        if self.is_leader() || !self.state.is_electable() { Next::Stay } else { Next::Campaign(VoteKind::Vote) }
     }
 
     fn on_beat(&mut self, now: Time, effects: &mut Effects<T>) -> Next<T> {
@@ -436,10 +436,10 @@ impl<T: Types> Replica<T> {
         self.role = Role::Leader(Box::new(leading));
     }
 
-    /// A server is a voter or a learner by the newest membership in its log (Raft §6). A leader stays one until its removal
-    /// is committed.
+    /// A server is a voter or a learner by the newest membership in its log (Raft §6); removed, it is a learner once that is
+    /// known to be committed. A leader stays one until then.
     pub(crate) fn settle_membership_role(&mut self, now: Time) {
-        let voter = self.state.is_voter();
+        let voter = self.state.is_electable();
         let leader = self.leader();
         match &self.role {
             Role::Learner(_) if voter => {

@@ -35,8 +35,10 @@ pub(crate) struct Following<T: Types> {
 pub(crate) struct Candidacy<T: Types> {
     /// The vote that is asked for.
     pub(crate) asked: VoteOf<T>,
-    /// Who has granted it. This server is in here only once its own vote is durable.
+    /// Who has granted it. This server is in here if it votes and, when votes are real, its own is durable.
     pub(crate) granted: BTreeSet<T::NodeId>,
+    /// Whether our vote for ourselves is durable. Without it no quorum makes us leader.
+    pub(crate) own_vote_durable: bool,
     /// When to try again.
     pub(crate) ends_at: Time,
 }

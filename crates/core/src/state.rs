@@ -88,6 +88,14 @@ impl<T: Types> State<T> {
         self.membership().is_voter(&self.identity.id) && self.is_admitted()
     }
 
+    /// Whether this server may campaign: it is a voter, or is one no more by an entry that is not known to be committed. As
+    /// long as it is not, this server may be the only one that can finish its own removal (Thesis §4.2.2). It then asks for
+    /// votes and leads without counting itself.
+    pub(crate) fn is_electable(&self) -> bool {
+        let identity = &self.identity;
+        self.memberships.any(|membership| membership.is_voter(&identity.id) && membership.admits(identity))
+    }
+
     /// Whether the membership means this server where it names its id: what it has and says counts like anybody else's.
     pub(crate) fn is_admitted(&self) -> bool {
         self.membership().admits(&self.identity)

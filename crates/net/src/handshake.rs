@@ -379,6 +379,7 @@ impl PeerIdentity {
         body.put_u64(self.node.unwrap_or(0));
         body.put_u64(self.incarnation.unwrap_or(0));
         body.put_u64(self.boot_epoch);
+        body.put_u64(self.membership);
     }
 
     fn take(presence: u8, body: &mut BodyReader) -> Result<Self, DecodeError> {
@@ -386,11 +387,13 @@ impl PeerIdentity {
         let node = body.u64("node id")?;
         let incarnation = body.u64("incarnation")?;
         let boot_epoch = body.u64("boot epoch")?;
+        let membership = body.u64("membership index")?;
         Ok(PeerIdentity {
             cluster: (presence & HAS_CLUSTER != 0).then_some(cluster),
             node: (presence & HAS_NODE != 0).then_some(node),
             incarnation: (presence & HAS_INCARNATION != 0).then_some(incarnation),
             boot_epoch,
+            membership,
         })
     }
 }

@@ -32,6 +32,9 @@ pub struct PeerIdentity {
     pub incarnation: Option<u64>,
     /// Counts the starts of this incarnation.
     pub boot_epoch: u64,
+    /// Index of the newest membership in the node's log, 0 for none. Who knows a newer membership than we do cannot be
+    /// judged by ours: a node that was removed and added again with another incarnation meets nodes that have not heard.
+    pub membership: u64,
 }
 
 impl fmt::Display for PeerIdentity {

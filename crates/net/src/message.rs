@@ -339,8 +339,7 @@ impl<C: WireTypes> WireMessage for AppendEntriesResponse<C> {
                 body.put_u8(APPEND_REFUSED);
                 body.put_u8(match reason {
                     PeerRefusal::Busy => 0,
-                    PeerRefusal::Stranger => 1,
-                    PeerRefusal::Malformed => 2,
+                    PeerRefusal::Malformed => 1,
                 });
             }
         }
@@ -359,8 +358,7 @@ impl<C: WireTypes> WireMessage for AppendEntriesResponse<C> {
             APPEND_HIGHER_VOTE => AppendOutcome::<C>::HigherVote(take_vote::<C>(&mut body)?),
             APPEND_REFUSED => AppendOutcome::<C>::Refused(match body.u8("refusal")? {
                 0 => PeerRefusal::Busy,
-                1 => PeerRefusal::Stranger,
-                2 => PeerRefusal::Malformed,
+                1 => PeerRefusal::Malformed,
                 _ => return Err(DecodeError::Value("refusal")),
             }),
             _ => return Err(DecodeError::Value("outcome")),

@@ -50,12 +50,13 @@ fn version_1_of_the_handshake_is_these_bytes() {
         &[1, 0, 0, 0, 0, 0, 0, 0],   // node
         &[100, 0, 0, 0, 0, 0, 0, 0], // incarnation
         &[1, 0, 0, 0, 0, 0, 0, 0],   // boot epoch
+        &[5, 0, 0, 0, 0, 0, 0, 0],   // membership
         &[2, 0, 0, 0, 0, 0, 0, 0],   // target
     ]
     .concat();
     assert_eq!(hello, golden);
     let welcome = Welcome { version: ProtocolVersion(1), features: Features(0), identity: PeerIdentity::default() };
-    let golden = [&[1, 0][..], &[0; 8], &[0], &[0; 40]].concat();
+    let golden = [&[1, 0][..], &[0; 8], &[0], &[0; 48]].concat();
     assert_eq!(welcome.encode().into_bytes(), golden);
     let refusal = Refusal::new(RefusalReason::WrongTarget, "no");
     assert_eq!(refusal.encode().into_bytes(), &[2, 2, 0, b'n', b'o'][..]);

@@ -92,7 +92,6 @@ where
         AppendOutcome::<C>::Conflict { prev: second, hint: None },
         AppendOutcome::<C>::HigherVote(vote::<C>(8)),
         AppendOutcome::<C>::Refused(PeerRefusal::Busy),
-        AppendOutcome::<C>::Refused(PeerRefusal::Stranger),
         AppendOutcome::<C>::Refused(PeerRefusal::Malformed),
     ] {
         comes_back(AppendEntriesResponse::<C> { from: FROM, outcome });

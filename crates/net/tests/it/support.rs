@@ -18,7 +18,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
 
 pub(crate) fn node(id: u64) -> PeerIdentity {
-    PeerIdentity { cluster: Some(CLUSTER), node: Some(id), incarnation: Some(id * 100), boot_epoch: 1 }
+    PeerIdentity { cluster: Some(CLUSTER), node: Some(id), incarnation: Some(id * 100), boot_epoch: 1, membership: 5 }
 }
 
 pub(crate) fn client() -> PeerIdentity {
