@@ -25,6 +25,7 @@ with_both_leader_ids!(
     completions_in_any_order_acknowledge_the_prefix,
     broken_connections_lose_no_entry,
     a_failed_read_stops_the_node,
+    a_lost_heartbeat_costs_no_election,
     what_cannot_be_read_or_trusted_does_not_start,
 );
 
@@ -241,17 +242,44 @@ async fn broken_connections_lose_no_entry<C: TestTypes>() {
     cluster.router.set_delay(Duration::from_millis(2));
     let mut last = 0;
     for i in 0..50 {
-        let raft = cluster.raft(leader).clone();
-        let write = tokio::spawn(async move { raft.client_write(put("a", i)).await });
+        let write = |value: u32| {
+            let raft = cluster.raft(leader).clone();
+            tokio::spawn(async move { raft.client_write(put("a", value)).await })
+        };
+        let first = write(i);
         for _ in 0..i {
             tokio::task::yield_now().await;
         }
         cluster.router.break_connections();
-        last = write.await.unwrap().unwrap().log_id.index;
+        // Makes the streams look at their connections while they read.
+        let second = write(i);
+        first.await.unwrap().unwrap();
+        last = second.await.unwrap().unwrap().log_id.index;
     }
     for id in [1, 2, 3] {
         cluster.wait(id).applied_index(last, "applied").await.unwrap();
         assert_eq!(cluster.get(id, "a").await, Some("49".to_owned()));
+    }
+}
+
+async fn a_lost_heartbeat_costs_no_election<C: TestTypes>() {
+    let cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    let term = cluster.raft(leader).metrics().borrow().current_term;
+    for _ in 0..10 {
+        cluster.router.isolate(leader);
+        cluster.raft(leader).trigger().heartbeat().await.unwrap();
+        let sent = cluster.router.messages() + 2;
+        while cluster.router.messages() < sent {
+            tokio::task::yield_now().await;
+        }
+        cluster.router.heal();
+        // As long as an election takes, twice.
+        for id in [1, 2, 3] {
+            let wait = cluster.raft(id).wait(Some(Duration::from_millis(600)));
+            let changed = wait.metrics(|m| m.current_term != term || m.current_leader != Some(leader), "unrest").await;
+            assert!(changed.is_err(), "{changed:?}");
+        }
     }
 }
 
