@@ -49,6 +49,25 @@ struct Target {
     round: Round,
     /// The incarnation that it states.
     seen: Option<Incarnation>,
+    /// Set when its removal from the membership is committed: it is served until it knows, so that it does not go on asking
+    /// for votes, but for so long only.
+    leaving: Option<Leaving>,
+}
+
+/// A server that was removed, and what it takes for it to know.
+#[derive(Debug)]
+struct Leaving {
+    /// The entry of the membership without it.
+    index: LogIndex,
+    /// A later heartbeat tells it that this is committed.
+    after: Round,
+    until: Time,
+}
+
+impl Leaving {
+    fn is_over(&self, target: &Target, now: Time) -> bool {
+        now >= self.until || (target.matched >= self.index && target.round > self.after)
+    }
 }
 
 #[derive(Debug)]
@@ -110,7 +129,7 @@ impl<T: Types> Leading<T> {
         state.set_vote(now, vote, effects);
         effects.note(Note::BecameLeader { vote });
         state.append(now, T::Entry::blank(LogId::new(leader_id, first_index)), effects);
-        leading.settle_streams(state, first_index, effects);
+        leading.settle_streams(state, now, first_index, effects);
         leading.tell_tail(state, effects);
         leading.beat(state, now, effects);
         leading
@@ -166,6 +185,7 @@ impl<T: Types> Leading<T> {
             // The target did not catch up in time. We lead on, and take proposals again (Thesis §3.10).
             effects.reply(ticket, Reply::Refused(Refusal::Busy));
         }
+        self.dismiss(now, effects);
         self.settle_membership(state, now, effects);
         Next::Stay
     }
@@ -191,21 +211,38 @@ impl<T: Types> Leading<T> {
         response: HeartbeatResponse<T>,
         effects: &mut Effects<T>,
     ) -> Next<T> {
-        if response.asked != self.vote || !self.is_member(state, &response.from, effects) {
+        if response.asked != self.vote {
+            return Next::Stay;
+        }
+        if response.accepted && self.is_leaving(&response.from) {
+            self.heard_from(&response.from, response.round);
+            self.dismiss(now, effects);
+            return Next::Stay;
+        }
+        if !self.is_member(state, &response.from, effects) {
             return Next::Stay;
         }
         if !response.accepted {
             return self.on_higher_vote(state, &response.from, response.vote.as_ref());
         }
-        if let Some(target) = self.targets.get_mut(&response.from.id) {
-            target.round = target.round.max(response.round.min(self.rounds.latest()));
-            target.seen = response.from.incarnation;
-        }
+        self.heard_from(&response.from, response.round);
         self.confirm_rounds(state, effects);
         if self.rounds.wants_round() && !self.rounds.is_under_way() {
             self.beat(state, now, effects);
         }
         Next::Stay
+    }
+
+    fn heard_from(&mut self, from: &Identity<T::NodeId>, round: Round) {
+        if let Some(target) = self.targets.get_mut(&from.id) {
+            target.round = target.round.max(round.min(self.rounds.latest()));
+            target.seen = from.incarnation;
+        }
+    }
+
+    /// Whether this is a removed server that is still being told.
+    fn is_leaving(&self, from: &Identity<T::NodeId>) -> bool {
+        self.targets.get(&from.id).is_some_and(|target| target.leaving.is_some())
     }
 
     /// A stream knows more about its target.
@@ -230,6 +267,12 @@ impl<T: Types> Leading<T> {
             }
             Report::NeedsSnapshot => {
                 effects.note(Note::TargetNeedsSnapshot { target: id });
+                Next::Stay
+            }
+            Report::Matched { from, matched } if from.id == id && self.is_leaving(&from) => {
+                if let Some(target) = self.targets.get_mut(&id) {
+                    target.matched = target.matched.max(matched.index);
+                }
                 Next::Stay
             }
             Report::Matched { from, matched } => {
@@ -471,6 +514,8 @@ impl<T: Types> Leading<T> {
             let next = state.membership().leave_joint();
             return self.append_membership(state, now, next, effects);
         }
+        let next = state.last().next_index();
+        self.settle_streams(state, now, next, effects);
         self.finish_change(state, effects);
         while let Some((ticket, change)) = self.waiting_changes.pop_front() {
             let address_of = if let Change::AddLearner(id, _) = &change { Some(*id) } else { None };
@@ -525,24 +570,31 @@ impl<T: Types> Leading<T> {
         let log_id = LogId::new(self.leader_id, state.last().next_index());
         state.append(now, T::Entry::of_membership(log_id, next), effects);
         // A new target starts at the entry that made it one; probing finds what it needs before.
-        self.settle_streams(state, log_id.index, effects);
+        self.settle_streams(state, now, log_id.index, effects);
         self.tell_tail(state, effects);
         // With fewer voters, a round or an index may have its quorum already; that shows at the next answer or wake.
     }
 
-    /// Opens a stream to every member that has none, and closes those of servers that are none any more.
-    fn settle_streams(&mut self, state: &State<T>, next: LogIndex, effects: &mut Effects<T>) {
+    /// Opens a stream to every member that has none. A server that is in no membership any more, committed or not, is told
+    /// so and then left.
+    fn settle_streams(&mut self, state: &State<T>, now: Time, next: LogIndex, effects: &mut Effects<T>) {
         let membership = state.membership();
-        self.targets.retain(|id, target| {
-            let stays = membership.contains(id);
-            if !stays && let Some(stream) = target.stream {
-                effects.push(Effect::CloseStream { stream });
-            }
-            stays
-        });
+        for (_, target) in self.targets.iter_mut().filter(|(id, _)| !state.memberships.any(|m| m.contains(id))) {
+            target.leaving.get_or_insert(Leaving {
+                index: state.memberships.effective().log_id.index_or_zero(),
+                after: self.rounds.latest(),
+                until: now + state.config.election_timeout_max * 4,
+            });
+        }
         for (id, node) in membership.nodes().iter().filter(|(id, _)| **id != state.identity.id) {
-            let target =
-                self.targets.entry(*id).or_insert(Target { stream: None, matched: 0, round: Round(0), seen: None });
+            let back = self.targets.get_mut(id).filter(|target| target.leaving.is_some());
+            if let Some(stream) = back.and_then(|target| target.stream) {
+                // Removed, and added again before it was left: perhaps another server by now.
+                effects.push(Effect::CloseStream { stream });
+                self.targets.remove(id);
+            }
+            let blank = Target { stream: None, matched: 0, round: Round(0), seen: None, leaving: None };
+            let target = self.targets.entry(*id).or_insert(blank);
             if target.stream.is_some() {
                 continue;
             }
@@ -551,6 +603,17 @@ impl<T: Types> Leading<T> {
             target.stream = Some(stream);
             effects.push(Effect::OpenStream { stream, target: *id, node: node.clone(), vote: self.vote, next });
         }
+    }
+
+    /// Leaves those removed servers that know it, or that had time enough to.
+    fn dismiss(&mut self, now: Time, effects: &mut Effects<T>) {
+        self.targets.retain(|_, target| {
+            let over = target.leaving.as_ref().is_some_and(|leaving| leaving.is_over(target, now));
+            if over && let Some(stream) = target.stream {
+                effects.push(Effect::CloseStream { stream });
+            }
+            !over
+        });
     }
 
     /// Closes a target's stream, since its address changes. What it has matched stays known, unless another server takes

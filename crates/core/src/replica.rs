@@ -7,7 +7,7 @@ use core::fmt::{Display, Formatter};
 use crate::leader::{Change, Leading};
 use crate::outbox::{Promise, Promised};
 use crate::role::{Candidacy, Following, Next, Role};
-use crate::state::State;
+use crate::state::{Found, State};
 use crate::{
     CommittedLeaderIdOf, Effects, HeartbeatResponse, Identity, Input, LogId, LogIdOf, LogIdOption, LogIndex, LogShape,
     MembershipOf, Note, RaftEntry, Refusal, ReplicaConfig, Reply, ServerState, StepDown, StoredMembership, StreamId,
@@ -101,9 +101,7 @@ impl<T: Types> Display for RestoreError<T> {
 }
 
 impl<T: Types> Restored<T> {
-    fn into_shape(
-        self,
-    ) -> Result<(LogShape<T>, Option<VoteOf<T>>, Option<LogIdOf<T>>, Vec<StoredMembership<T>>), RestoreError<T>> {
+    fn check(self) -> Result<Found<T>, RestoreError<T>> {
         let shape = LogShape::restore(self.purged, self.key_log_ids, self.last_log_id).ok_or(RestoreError::Log)?;
         let initial = CommittedLeaderIdOf::<T>::default();
         match (self.last_log_id, self.vote) {
@@ -126,7 +124,7 @@ impl<T: Types> Restored<T> {
             return Err(RestoreError::Log);
         }
         let committed = self.committed.max(self.purged);
-        Ok((shape, self.vote, committed, self.memberships))
+        Ok(Found { vote: self.vote, shape, committed, memberships: self.memberships })
     }
 }
 
@@ -143,8 +141,7 @@ impl<T: Types> Replica<T> {
         now: Time,
         seed: u64,
     ) -> Result<Self, RestoreError<T>> {
-        let (shape, vote, committed, memberships) = restored.into_shape()?;
-        let mut state = State::new(config, identity, vote, shape, committed, memberships, now, seed);
+        let mut state = State::new(config, identity, restored.check()?, now, seed);
         let election_at = if state.is_alone() { now } else { state.election_time(now) };
         let following = Following { leader: None, election_at };
         let role = if state.is_electable() { Role::Follower(following) } else { Role::Learner(following) };

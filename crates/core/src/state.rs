@@ -43,18 +43,23 @@ pub(crate) struct State<T: Types> {
     pub(crate) heard: Option<Time>,
 }
 
+/// What was on the disk, found to be consistent.
+pub(crate) struct Found<T: Types> {
+    pub(crate) vote: Option<VoteOf<T>>,
+    pub(crate) shape: LogShape<T>,
+    pub(crate) committed: Option<LogIdOf<T>>,
+    pub(crate) memberships: Vec<StoredMembership<T>>,
+}
+
 impl<T: Types> State<T> {
     pub(crate) fn new(
         config: ReplicaConfig,
         identity: Identity<T::NodeId>,
-        vote: Option<VoteOf<T>>,
-        shape: LogShape<T>,
-        committed: Option<LogIdOf<T>>,
-        memberships: Vec<StoredMembership<T>>,
+        found: Found<T>,
         now: Time,
         seed: u64,
     ) -> Self {
-        let last = shape.last().index_or_zero();
+        let Found { vote, shape, committed, memberships } = found;
         let committed_index = committed.index_or_zero();
         Self {
             config,
@@ -63,7 +68,7 @@ impl<T: Types> State<T> {
             vote,
             vote_write: WriteId(0),
             term_seen: vote.map_or(0, |vote| vote.term()),
-            writes: WriteTracker::new(last),
+            writes: WriteTracker::new(shape.last().index_or_zero()),
             shape,
             outbox: Outbox::default(),
             memberships: MembershipLog::restore(memberships, committed_index),

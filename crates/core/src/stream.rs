@@ -225,10 +225,10 @@ impl<T: Types> Stream<T> {
         self.reading = false;
         let last = entries.last().map(RaftEntry::log_id).or(prev);
         let foreign = last.is_some_and(|last| last.leader_id > self.vote.leader_id.to_committed());
-        let first = entries.first().map_or(self.next, |entry| entry.log_id().index);
-        if foreign || first != self.next || prev.next_index() != self.next {
+        let contiguous = entries.iter().zip(self.next..).all(|(entry, at)| entry.log_id().index == at);
+        if foreign || !contiguous || prev.next_index() != self.next {
             // Our log is another leader's by now, or this is not what was asked for. Nothing of it may be sent.
-            return self.give_up(now);
+            return self.give_up(now, None);
         }
         let bytes = entries.iter().map(RaftEntry::size).sum();
         self.inflight.push_back(Sent { prev, last, bytes });
@@ -275,7 +275,7 @@ impl<T: Types> Stream<T> {
                 if Some(prev) == sent.prev {
                     self.probe_before(prev.index, hint);
                 } else {
-                    self.give_up(now);
+                    self.give_up(now, Some(&sent));
                 }
             }
             AppendOutcome::HigherVote(vote) if vote > self.vote => {
@@ -283,8 +283,7 @@ impl<T: Types> Stream<T> {
                 effects.push(StreamEffect::Report(Report::HigherVote { from: response.from, vote }));
             }
             // A vote that is not above ours is no reason to refuse us: a peer that is out of step.
-            AppendOutcome::HigherVote(_) => self.give_up(now),
-            AppendOutcome::Refused(_) => self.give_up(now),
+            AppendOutcome::HigherVote(_) | AppendOutcome::Refused(_) => self.give_up(now, Some(&sent)),
         }
     }
 
@@ -298,7 +297,7 @@ impl<T: Types> Stream<T> {
     ) {
         if matched != sent.last {
             // Only a peer that is out of step answers something else than it was sent.
-            return self.give_up(now);
+            return self.give_up(now, Some(sent));
         }
         self.mode = Mode::Pipeline;
         self.retry = self.config.retry_min;
@@ -316,13 +315,13 @@ impl<T: Types> Stream<T> {
 
     fn on_failed(&mut self, now: Time, epoch: u64) {
         if epoch == self.epoch {
-            self.give_up(now);
+            self.give_up(now, None);
         }
     }
 
     /// What was sent and not answered is lost, or not worth waiting for. Start again, a little later, from what is known.
-    fn give_up(&mut self, now: Time) {
-        let lost = self.inflight.front().map(|sent| sent.prev.next_index());
+    fn give_up(&mut self, now: Time, refused: Option<&Sent<T>>) {
+        let lost = refused.or(self.inflight.front()).map(|sent| sent.prev.next_index());
         let next = if self.matched > 0 { self.matched.saturating_add(1) } else { lost.unwrap_or(self.next) };
         self.restart(next);
         // Jitter, so that the streams of a leader do not all try at once.
