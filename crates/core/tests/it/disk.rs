@@ -94,6 +94,9 @@ enum Op<T: Kind> {
     Purge(LogIdOf<T>),
 }
 
+/// A log id, and the entries behind it.
+pub(crate) type Stretch<T> = (Option<LogIdOf<T>>, Vec<Item<T>>);
+
 /// A disk. What is submitted can be read at once; it survives a crash only once it is complete, and all before it.
 #[derive(Debug)]
 pub(crate) struct Disk<T: Kind> {
@@ -160,7 +163,7 @@ impl<T: Kind> Disk<T> {
         bytes_max: usize,
         entries_max: usize,
         prev: Option<LogIdOf<T>>,
-    ) -> Option<(Option<LogIdOf<T>>, Vec<Item<T>>)> {
+    ) -> Option<Stretch<T>> {
         let purged = self.live.purged;
         if start <= purged.index_or_zero() {
             return None;

@@ -48,7 +48,8 @@ impl<T: Kind> Model<T> {
                 assert_eq!(shape.contains(asked), self.at(index) == Some(asked), "{asked}");
             }
         }
-        let restored = LogShape::<T>::restore(self.purged, self.keys(), self.last()).expect("what it was can be read back");
+        let restored =
+            LogShape::<T>::restore(self.purged, self.keys(), self.last()).expect("what it was can be read back");
         assert_eq!(restored.last(), shape.last());
         for index in 0..=self.last().index_or_zero() {
             assert_eq!(restored.log_id_at(index), shape.log_id_at(index));

@@ -1,6 +1,8 @@
 //! Tests of the protocol: stories, the sentences of the paper, models, hostile peers, random exploration.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod bad_peer;
+mod calls;
 mod cluster;
 mod disk;
 mod log_shape;
@@ -13,4 +15,5 @@ mod say;
 mod script;
 mod scripts;
 mod solo;
+mod stream;
 mod types;

@@ -114,7 +114,10 @@ fn a_uniform_membership_leaves_nothing() {
 fn a_membership_that_cannot_be_is_refused() {
     let nodes = BTreeMap::from([(1, member(1))]);
     assert_eq!(Members::new(vec![], nodes.clone()), Err(MembershipError::EmptyVoters));
-    assert_eq!(Members::new(vec![BTreeSet::from([1]), BTreeSet::new()], nodes.clone()), Err(MembershipError::EmptyVoters));
+    assert_eq!(
+        Members::new(vec![BTreeSet::from([1]), BTreeSet::new()], nodes.clone()),
+        Err(MembershipError::EmptyVoters)
+    );
     let three = vec![BTreeSet::from([1]); 3];
     assert_eq!(Members::new(three, nodes.clone()), Err(MembershipError::TooManyConfigs));
     assert_eq!(Members::new(vec![BTreeSet::from([1, 2])], nodes), Err(MembershipError::VoterWithoutNode(2)));

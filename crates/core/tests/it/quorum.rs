@@ -71,7 +71,8 @@ fn quorums_of_neighbouring_memberships_share_a_server() {
                 members(&[old.clone(), new.clone()]),
                 members(std::slice::from_ref(new)),
             );
-            for (a, b) in [(&before, &before), (&before, &joint), (&joint, &joint), (&joint, &after), (&after, &after)] {
+            for (a, b) in [(&before, &before), (&before, &joint), (&joint, &joint), (&joint, &after), (&after, &after)]
+            {
                 for mask in 0..16 {
                     let one = ids(mask);
                     let rest = ids(!mask & 15);

@@ -11,11 +11,14 @@ use raftwright_core::{
 use crate::disk::Image;
 use crate::types::{Item, Kind};
 
+type Placed<T> = (Option<LogIdOf<T>>, Item<T>);
+
 /// All that was ever seen.
 #[derive(Debug)]
 pub(crate) struct Safety<T: Kind> {
     leaders: BTreeMap<CommittedLeaderIdOf<T>, u64>,
-    entries: BTreeMap<LogIdOf<T>, (Option<LogIdOf<T>>, Item<T>)>,
+    /// Every entry with the log id before it.
+    entries: BTreeMap<LogIdOf<T>, Placed<T>>,
     committed: BTreeMap<LogIndex, Item<T>>,
     applied: BTreeMap<u64, LogIndex>,
     wiped: BTreeSet<u64>,
