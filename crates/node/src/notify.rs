@@ -1,12 +1,12 @@
 //! What the node's own tasks and stores tell `RaftCore`.
 
 use std::sync::Mutex;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use raftwright_core::{Report, StreamId, WriteId};
 use raftwright_traits::{HeartbeatResponse, Of, RaftTypeConfig, StorageError, VoteResponse};
 
-use crate::sync::{lock, register};
+use crate::sync::{Reader, lock};
 
 /// Something that has happened inside the node.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(crate) struct StreamReports<C: RaftTypeConfig> {
 
 struct Inner<C: RaftTypeConfig> {
     batch: Batch<C>,
-    reader: Option<Waker>,
+    reader: Reader,
 }
 
 impl<C: RaftTypeConfig> Notify<C> {
@@ -73,17 +73,13 @@ impl<C: RaftTypeConfig> Batch<C> {
 
 impl<C: RaftTypeConfig> NotifyQueue<C> {
     pub(crate) fn new() -> Self {
-        Self { inner: Mutex::new(Inner { batch: Batch::new(), reader: None }) }
+        Self { inner: Mutex::new(Inner { batch: Batch::new(), reader: Reader::new() }) }
     }
 
     fn change(&self, change: impl FnOnce(&mut Batch<C>)) {
         let mut inner = lock(&self.inner);
         change(&mut inner.batch);
-        let reader = inner.reader.take();
-        drop(inner);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        inner.reader.wake();
     }
 
     pub(crate) fn push(&self, event: Notify<C>) {
@@ -122,7 +118,7 @@ impl<C: RaftTypeConfig> NotifyQueue<C> {
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>, into: &mut Batch<C>) -> Poll<()> {
         let mut inner = lock(&self.inner);
         if inner.batch.is_empty() {
-            register(&mut inner.reader, cx);
+            inner.reader.wait(cx);
             return Poll::Pending;
         }
         std::mem::swap(&mut inner.batch, into);

@@ -48,6 +48,8 @@ pub(crate) struct RaftCore<C: RaftTypeConfig, N, LS> {
     streams: Streams<C, N>,
     published: Published<C>,
     rng: Rng,
+    /// When the present turn began.
+    now: Time,
     /// Every handle has gone, and no call can come any more.
     api_closed: bool,
 }
@@ -85,6 +87,7 @@ where
             streams,
             published: Published::new(),
             rng,
+            now: Time::ZERO,
             api_closed: false,
         }
     }
@@ -92,6 +95,7 @@ where
     /// Runs until the node is told to stop or cannot go on.
     pub(crate) async fn run(&mut self) {
         let now = self.shared.runtime.now();
+        self.now = now;
         self.replica.step(now, Input::Wake, &mut self.effects);
         self.run_effects().await;
         let mut turns = 0;
@@ -163,6 +167,7 @@ where
     /// server that was slow to look has not lost its leader.
     fn turn(&mut self) -> Result<(), Fatal> {
         let now = self.shared.runtime.now();
+        self.now = now;
         let mut events = std::mem::take(&mut self.batch.events);
         for event in events.drain(..) {
             self.on_notify(now, event)?;
@@ -259,7 +264,7 @@ where
             return;
         }
         let leads = self.replica.server_state() == ServerState::Leader;
-        let now = self.shared.runtime.now();
+        let now = self.now;
         for (until, tx) in std::mem::take(&mut self.transfers) {
             if !leads {
                 let _ = tx.send(Ok(()));
@@ -273,7 +278,7 @@ where
 
     fn await_transfer(&mut self, tx: TransferTx<C>) {
         let timeout = Span::from_millis(self.shared.config.election_timeout_max) * TRANSFER_TIMEOUTS;
-        self.transfers.push((self.shared.runtime.now() + timeout, tx));
+        self.transfers.push((self.now + timeout, tx));
     }
 
     /// The end: everybody who waits is told, every task ends. To be called once, whatever made the end.

@@ -23,32 +23,25 @@ pub(crate) struct Slot<V> {
 
 struct Inner<V> {
     value: Option<V>,
-    reader: Option<Waker>,
+    reader: Reader,
 }
 
 impl<V> Slot<V> {
     pub(crate) fn new() -> Self {
-        Self { inner: Mutex::new(Inner { value: None, reader: None }), closed: AtomicBool::new(false) }
+        Self { inner: Mutex::new(Inner { value: None, reader: Reader::new() }), closed: AtomicBool::new(false) }
     }
 
     /// Puts a value in place of whatever is there.
     pub(crate) fn put(&self, value: V) {
         let mut inner = lock(&self.inner);
         inner.value = Some(value);
-        let reader = inner.reader.take();
-        drop(inner);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        inner.reader.wake();
     }
 
     /// Tells the reader to end. Once this has returned, [`is_closed`](Self::is_closed) is true for everybody.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let reader = lock(&self.inner).reader.take();
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        lock(&self.inner).reader.wake();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -65,7 +58,7 @@ impl<V> Slot<V> {
         match inner.value.take() {
             Some(value) => Poll::Ready(Some(value)),
             None => {
-                register(&mut inner.reader, cx);
+                inner.reader.wait(cx);
                 Poll::Pending
             }
         }
@@ -82,7 +75,7 @@ impl<V> Slot<V> {
         if self.is_closed() {
             return Poll::Ready(());
         }
-        register(&mut inner.reader, cx);
+        inner.reader.wait(cx);
         Poll::Pending
     }
 
@@ -92,11 +85,29 @@ impl<V> Slot<V> {
     }
 }
 
-/// Remembers whom to wake.
-pub(crate) fn register(place: &mut Option<Waker>, cx: &Context<'_>) {
-    match place {
-        Some(waker) => waker.clone_from(cx.waker()),
-        None => *place = Some(cx.waker().clone()),
+/// The one task that waits for what a lock guards. Its waker is kept, since it is the same task every time, and is called
+/// under the lock: a waker only makes its task runnable.
+pub(crate) struct Reader {
+    waker: Waker,
+    waits: bool,
+}
+
+impl Reader {
+    pub(crate) fn new() -> Self {
+        Self { waker: Waker::noop().clone(), waits: false }
+    }
+
+    /// The task has found nothing and waits from now on.
+    pub(crate) fn wait(&mut self, cx: &Context<'_>) {
+        self.waker.clone_from(cx.waker());
+        self.waits = true;
+    }
+
+    /// Wakes the task, if it waits.
+    pub(crate) fn wake(&mut self) {
+        if std::mem::replace(&mut self.waits, false) {
+            self.waker.wake_by_ref();
+        }
     }
 }
 

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use raftwright_core::ServerState;
-use raftwright_traits::{
-    AsyncRuntime, LogIdOf, RaftLogStorage, RaftNetworkFactory, RaftTypeConfig, StoredMembership, Time, VoteOf,
-};
+use raftwright_traits::{LogIdOf, RaftLogStorage, RaftNetworkFactory, RaftTypeConfig, StoredMembership, Time, VoteOf};
 
 use super::RaftCore;
 
@@ -79,7 +77,7 @@ where
         }
         let beat = std::mem::take(&mut published.beat);
         let leads = seen.state == ServerState::Leader;
-        let now = self.shared.runtime.now();
+        let now = self.now;
         let new_membership = (published.seen.as_ref().map(|before| before.membership) != Some(seen.membership))
             .then(|| replica.membership().clone());
         self.shared.tell(|metrics| {

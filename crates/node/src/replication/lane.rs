@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use raftwright_traits::{AppendEntriesRequest, RaftTypeConfig};
 
-use crate::sync::{lock, register};
+use crate::sync::{Reader, lock};
 
 /// A queue from a replication task to the network's end of one connection. It holds no more than the window of the
 /// [`Stream`](raftwright_core::Stream) (`inflight_requests_max`, `inflight_bytes_max`), whose requests it carries.
@@ -23,22 +23,18 @@ pub(crate) struct LaneOut<C: RaftTypeConfig> {
 
 struct Inner<C: RaftTypeConfig> {
     requests: VecDeque<AppendEntriesRequest<C>>,
-    reader: Option<Waker>,
+    reader: Reader,
 }
 
 impl<C: RaftTypeConfig> Lane<C> {
     pub(crate) fn new() -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { requests: VecDeque::new(), reader: None })) }
+        Self { inner: Arc::new(Mutex::new(Inner { requests: VecDeque::new(), reader: Reader::new() })) }
     }
 
     pub(crate) fn push(&self, request: AppendEntriesRequest<C>) {
         let mut inner = lock(&self.inner);
         inner.requests.push_back(request);
-        let reader = inner.reader.take();
-        drop(inner);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        inner.reader.wake();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -64,7 +60,7 @@ impl<C: RaftTypeConfig> Stream for LaneOut<C> {
         match inner.requests.pop_front() {
             Some(request) => Poll::Ready(Some(request)),
             None => {
-                register(&mut inner.reader, cx);
+                inner.reader.wait(cx);
                 Poll::Pending
             }
         }

@@ -102,6 +102,7 @@ where
             tail,
             lane: Lane::new(),
             unanswered: VecDeque::new(),
+            now: Time::ZERO,
             progress_at: Time::ZERO,
             timeout: Span::from_millis(shared.config.rpc_timeout),
             alarm: Alarm::new(shared.runtime.clone()),
@@ -232,6 +233,8 @@ struct Pump<C: RaftTypeConfig> {
     lane: Lane<C>,
     /// The epochs of the requests without an answer, in the order in which they were sent.
     unanswered: VecDeque<u64>,
+    /// When the stream was last stepped.
+    now: Time,
     /// When the oldest of them was sent, or the last answer came, whichever is later.
     progress_at: Time,
     timeout: Span,
@@ -240,7 +243,8 @@ struct Pump<C: RaftTypeConfig> {
 
 impl<C: RaftTypeConfig> Pump<C> {
     fn step(&mut self, input: StreamInput<Of<C>>) {
-        self.machine.step(self.shared.runtime.now(), input, &mut self.effects);
+        self.now = self.shared.runtime.now();
+        self.machine.step(self.now, input, &mut self.effects);
     }
 
     fn run_effects(&mut self) {
@@ -252,7 +256,7 @@ impl<C: RaftTypeConfig> Pump<C> {
                 }
                 StreamEffect::Send { epoch, request } => {
                     if self.unanswered.is_empty() {
-                        self.progress_at = self.shared.runtime.now();
+                        self.progress_at = self.now;
                     }
                     self.unanswered.push_back(epoch);
                     self.lane.push(request);
@@ -293,8 +297,8 @@ impl<C: RaftTypeConfig> Pump<C> {
                     let Some(epoch) = self.unanswered.pop_front() else {
                         return Poll::Ready(Event::Left(Left::Broken));
                     };
-                    self.progress_at = self.shared.runtime.now();
                     self.step(StreamInput::Answer { epoch, response });
+                    self.progress_at = self.now;
                     progress = true;
                 }
                 Poll::Ready(Some(Err(error))) => {

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use raftwright_traits::{LogIdOf, RaftTypeConfig};
 
 use crate::msg::ReadTx;
 use crate::pending::{PendingWrites, Waiter};
-use crate::sync::{lock, register};
+use crate::sync::{Reader, lock};
 
 /// A read that waits for an entry to be applied.
 pub(crate) type ReadWaiter<C> = (LogIdOf<C>, ReadTx<C>);
@@ -24,7 +24,7 @@ pub(crate) struct Inbox<C: RaftTypeConfig> {
 
 struct Orders<C: RaftTypeConfig> {
     taken: Taken<C>,
-    reader: Option<Waker>,
+    reader: Reader,
 }
 
 /// What has come in since the last look.
@@ -49,7 +49,7 @@ impl<C: RaftTypeConfig> Taken<C> {
 impl<C: RaftTypeConfig> Inbox<C> {
     pub(crate) fn new() -> Self {
         Self {
-            inner: Mutex::new(Orders { taken: Taken::new(), reader: None }),
+            inner: Mutex::new(Orders { taken: Taken::new(), reader: Reader::new() }),
             writes_waiting: AtomicUsize::new(0),
             reads_waiting: AtomicUsize::new(0),
         }
@@ -58,11 +58,7 @@ impl<C: RaftTypeConfig> Inbox<C> {
     fn change(&self, change: impl FnOnce(&mut Taken<C>)) {
         let mut inner = lock(&self.inner);
         change(&mut inner.taken);
-        let reader = inner.reader.take();
-        drop(inner);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        inner.reader.wake();
     }
 
     /// Apply up to here, and answer those of the writes whose entries that are.
@@ -112,7 +108,7 @@ impl<C: RaftTypeConfig> Inbox<C> {
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>, into: &mut Taken<C>) -> Poll<()> {
         let mut inner = lock(&self.inner);
         if inner.taken.is_empty() {
-            register(&mut inner.reader, cx);
+            inner.reader.wait(cx);
             return Poll::Pending;
         }
         std::mem::swap(&mut inner.taken, into);
