@@ -125,21 +125,21 @@ impl State {
         }
         let stated =
             peer.identity.incarnation.map(|incarnation| Seen { incarnation, boot_epoch: peer.identity.boot_epoch });
-        let named = self.members.get(&node).copied().flatten();
         let seen = self.seen.get(&node).copied();
-        // Who knows a newer membership is not judged by this older one: a node that was removed and added again with an
-        // emptied disk could never bring the new one here. What it may count for, the core decides.
-        if peer.identity.membership <= self.own.membership {
-            match named {
-                Some(named) => check_named(node, named, stated)?,
-                None => check_seen(node, seen, stated)?,
-            }
+        // Whoever knows a newer membership than we do cannot be judged by ours: it may have been removed and added again,
+        // or have joined, since. The core counts its votes and acknowledgements by what the counting server knows.
+        let judged = peer.identity.membership <= self.own.membership;
+        match self.members.get(&node).copied().flatten() {
+            _ if !judged => {}
+            Some(named) => check_named(node, named, stated)?,
+            None => check_seen(node, seen, stated)?,
         }
         check_boot_epoch(node, seen, stated)?;
         self.adopt_cluster(peer)?;
-        // What is seen of a node outside the membership is not kept: it may come back as another one before the membership
-        // that names it arrives here.
+        // Nothing is kept of a node outside the membership: it may come back as another one before the membership that
+        // names it arrives here.
         if let Some(stated) = stated
+            && judged
             && (self.members.is_empty() || self.members.contains_key(&node))
             && (self.seen.len() < SEEN_MAX || self.seen.contains_key(&node))
         {
@@ -178,8 +178,7 @@ fn check_named(node: u64, named: u64, stated: Option<Seen>) -> Result<(), Refusa
     }
 }
 
-/// Before the membership names an incarnation, the first that came is the only one. A node outside this membership may be
-/// a member of a newer one that has not arrived here yet, so it is let in (Raft §6).
+/// Before the membership names an incarnation, the first that came is the only one.
 fn check_seen(node: u64, seen: Option<Seen>, stated: Option<Seen>) -> Result<(), Refusal> {
     match (seen, stated) {
         (Some(seen), Some(stated)) if seen.incarnation != stated.incarnation => {

@@ -47,6 +47,8 @@ pub const REDIRECTS_MAX: u32 = 3;
 
 /// First pause between two attempts.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Least time that an attempt after the first must have: one cut off in the middle leaves its fate unknown.
+const ATTEMPT_MIN: Duration = Duration::from_millis(50);
 /// Longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
@@ -336,8 +338,7 @@ impl<SM: StateMachine> Shared<SM> {
                 Next::Ease => {}
             }
             let pause_end = Instant::now() + backoff.on_failure();
-            if pause_end >= call.deadline {
-                // Sleeping up to the deadline would only delay what is certain by now.
+            if pause_end + ATTEMPT_MIN >= call.deadline {
                 return Err(ClientError::Deadline { outcome: earlier, last });
             }
             sleep_until(pause_end).await;

@@ -21,8 +21,9 @@ use crate::state_machine::StateMachine;
 /// Most connections that a client keeps. Servers may name any number of leaders; past it, all are opened anew.
 pub const CLIENT_CONNECTIONS_MAX: usize = 64;
 
-/// Longest pause between attempts to connect to a server: a client has other servers to ask meanwhile, and is in a hurry.
-const CONNECT_PAUSE_MAX: Duration = Duration::from_millis(100);
+/// Longest pause between attempts to connect to a server. Shorter than what is left for an attempt, so that a call which
+/// waits for the pause still learns that nothing was sent.
+const CONNECT_PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// One server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -37,8 +37,11 @@ fn membership(nodes: &[(u64, Option<u64>)]) -> Membership<u64, BasicNode> {
     let node =
         |incarnation: Option<u64>| BasicNode { incarnation: incarnation.map(Incarnation), ..BasicNode::new("a:1") };
     let ids = nodes.iter().map(|(id, _)| *id).collect();
-    Membership::new(vec![ids], nodes.iter().map(|(id, inc)| (*id, node(*inc))).collect()).unwrap()
+    Membership::new(vec![ids], nodes.iter().map(|(id, incarnation)| (*id, node(*incarnation))).collect()).unwrap()
 }
+
+/// The index of a membership newer than what the peers of these tests know.
+const NEWER: LogIndex = 10;
 
 fn reason(result: Result<(), Refusal>) -> RefusalReason {
     result.unwrap_err().reason
@@ -47,7 +50,7 @@ fn reason(result: Result<(), Refusal>) -> RefusalReason {
 #[test]
 fn the_incarnation_that_the_membership_names_is_the_only_one() {
     let (gate, _temp) = gate();
-    gate.on_membership(3, &membership(&[(1, None), (2, Some(22))]));
+    gate.on_membership(NEWER, &membership(&[(1, None), (2, Some(22))]));
     gate.admit(&peer(2, 22, 1)).unwrap();
     let refusal = gate.admit(&peer(2, 23, 1)).unwrap_err();
     assert_eq!(refusal.reason, RefusalReason::StaleIncarnation);
@@ -60,7 +63,7 @@ fn the_incarnation_that_the_membership_names_is_the_only_one() {
 #[test]
 fn before_the_membership_names_one_the_first_seen_counts() {
     let (gate, _temp) = gate();
-    gate.on_membership(3, &membership(&[(1, None), (2, None)]));
+    gate.on_membership(NEWER, &membership(&[(1, None), (2, None)]));
     gate.admit(&peer(2, 22, 3)).unwrap();
     assert_eq!(reason(gate.admit(&peer(2, 23, 4))), RefusalReason::StaleIncarnation);
     gate.admit(&peer(2, 22, 4)).unwrap();
@@ -70,7 +73,7 @@ fn before_the_membership_names_one_the_first_seen_counts() {
 #[test]
 fn an_old_copy_of_the_named_directory_is_refused() {
     let (gate, _temp) = gate();
-    gate.on_membership(3, &membership(&[(1, None), (2, Some(22))]));
+    gate.on_membership(NEWER, &membership(&[(1, None), (2, Some(22))]));
     gate.admit(&peer(2, 22, 7)).unwrap();
     let refusal = gate.admit(&peer(2, 22, 6)).unwrap_err();
     assert!(refusal.text.contains("old copy"), "{}", refusal.text);
@@ -80,23 +83,23 @@ fn an_old_copy_of_the_named_directory_is_refused() {
 #[test]
 fn a_node_that_was_removed_and_added_again_may_come_with_a_new_directory() {
     let (gate, _temp) = gate();
-    gate.on_membership(3, &membership(&[(1, None), (2, None)]));
+    gate.on_membership(NEWER, &membership(&[(1, None), (2, None)]));
     gate.admit(&peer(2, 22, 1)).unwrap();
-    gate.on_membership(3, &membership(&[(1, None)]));
-    gate.on_membership(3, &membership(&[(1, None), (2, None)]));
+    gate.on_membership(NEWER, &membership(&[(1, None)]));
+    gate.on_membership(NEWER, &membership(&[(1, None), (2, None)]));
     gate.admit(&peer(2, 23, 1)).unwrap();
-    gate.on_membership(3, &membership(&[(1, None), (2, Some(23))]));
-    gate.on_membership(3, &membership(&[(1, None), (2, None)]));
+    gate.on_membership(NEWER, &membership(&[(1, None), (2, Some(23))]));
+    gate.on_membership(NEWER, &membership(&[(1, None), (2, None)]));
     gate.admit(&peer(2, 24, 1)).unwrap();
 }
 
 #[test]
-fn a_node_of_a_newer_membership_is_let_in() {
+fn a_node_outside_the_membership_is_let_in() {
     let (gate, _temp) = gate();
-    gate.on_membership(3, &membership(&[(1, None)]));
+    gate.on_membership(NEWER, &membership(&[(1, None)]));
     gate.admit(&peer(9, 99, 1)).unwrap();
     gate.admit(&peer(9, 98, 1)).unwrap();
-    gate.on_membership(3, &membership(&[(1, None), (9, Some(97))]));
+    gate.on_membership(NEWER, &membership(&[(1, None), (9, Some(97))]));
     gate.admit(&peer(9, 97, 1)).unwrap();
 }
 
@@ -105,11 +108,16 @@ fn a_node_of_a_newer_membership_is_let_in() {
 #[test]
 fn who_knows_a_newer_membership_is_not_judged_by_an_older_one() {
     let (gate, _temp) = gate();
-    gate.on_membership(3, &membership(&[(1, None), (2, Some(22))]));
+    gate.on_membership(NEWER, &membership(&[(1, None), (2, Some(22))]));
+    assert_eq!(gate.identity().membership, NEWER);
     let mut returned = peer(2, 23, 1);
+    returned.identity.membership = NEWER;
     assert_eq!(reason(gate.admit(&returned)), RefusalReason::StaleIncarnation);
-    returned.identity.membership = 4;
+    returned.identity.membership = NEWER + 1;
     gate.admit(&returned).unwrap();
+    gate.on_membership(NEWER + 1, &membership(&[(1, None), (2, Some(23))]));
+    gate.admit(&returned).unwrap();
+    assert_eq!(reason(gate.admit(&peer(2, 22, 1))), RefusalReason::StaleIncarnation, "the old one, from now on");
 }
 
 #[test]
