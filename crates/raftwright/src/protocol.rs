@@ -311,6 +311,40 @@ mod tests {
         }
     }
 
+    /// Clients and servers of different releases talk to each other: numbers and fields must never change.
+    #[test]
+    fn golden_bytes() {
+        let request = Request { op: Op::Read, wait: Duration::from_millis(0x0102), payload: Bytes::from_static(b"q") };
+        assert_eq!(request.encode().into_bytes(), &[1, 2, 2, 1, 0, 0, b'q'][..]);
+        let leader = Some(Leader { id: 300, addr: "h:1".into() });
+        let errors: [(RequestError, &[u8]); 12] = [
+            (RequestError::NotLeader { leader: None }, &[0, 0]),
+            (RequestError::NotLeader { leader }, &[0, 1, 0xac, 2, 3, b'h', b':', b'1']),
+            (RequestError::Busy, &[1]),
+            (RequestError::Superseded, &[2]),
+            (RequestError::NotConfirmed, &[3]),
+            (RequestError::InProgress, &[4]),
+            (RequestError::Refused("r".into()), &[5, 1, b'r']),
+            (RequestError::Malformed("m".into()), &[6, 1, b'm']),
+            (RequestError::Unknown(UnknownReason::LeadershipLost), &[7, 1]),
+            (RequestError::Stopped("s".into()), &[8, 1, b's']),
+            (RequestError::SessionExpired, &[9]),
+            (RequestError::Unreadable("u".into()), &[10, 1, b'u']),
+        ];
+        for (error, golden) in errors {
+            assert_eq!(encode_answer(Err(error)), [&[1, 1], golden].concat());
+        }
+        let admin = [
+            (AdminRequest::AddLearner { id: 4, addr: "h:1".into() }, vec![0, 4, 3, b'h', b':', b'1']),
+            (AdminRequest::ChangeMembership { voters: [1, 2].into(), retain: true }, vec![1, 2, 1, 2, 1]),
+            (AdminRequest::RemoveLearners { ids: [4].into() }, vec![2, 1, 4]),
+            (AdminRequest::TransferLeader { to: 2 }, vec![3, 2]),
+        ];
+        for (request, golden) in admin {
+            assert_eq!(crate::encode(&request).unwrap(), golden);
+        }
+    }
+
     #[test]
     fn another_version_is_named_in_the_refusal() {
         let error = Request::decode(Bytes::from_static(&[9, 1, 0, 0, 0, 0])).unwrap_err();
