@@ -146,11 +146,13 @@ impl RaftNetworkV2<Types> for Client {
 
 type Answer = Result<AppendEntriesResponse<Types>, RPCError>;
 
+type Call = Pin<Box<dyn Future<Output = Result<AppendEntriesResponse<Types>, Fatal>> + Send>>;
+
 /// Many appends at a time.
 struct Pipeline<S> {
     raft: Result<Raft<Types>, RPCError>,
     input: S,
-    under_way: VecDeque<Pin<Box<dyn Future<Output = Result<AppendEntriesResponse<Types>, Fatal>> + Send>>>,
+    under_way: VecDeque<Call>,
 }
 
 impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Stream for Pipeline<S> {

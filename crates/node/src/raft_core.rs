@@ -104,6 +104,8 @@ where
             turns = if idle { 0 } else { turns + 1 };
             if turns >= TURNS_MAX {
                 turns = 0;
+                // Under load there is never nothing to do, and observers want to see that too.
+                self.publish();
                 pause().await;
             }
             if self.batch.stop {

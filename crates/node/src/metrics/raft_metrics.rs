@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use raftwright_core::ServerState;
+use raftwright_core::{Replica, ServerState};
 use raftwright_traits::{
-    Fatal, Identity, Incarnation, LogIdOf, MembershipOf, RaftTypeConfig, StoredMembership, Term, VoteOf,
+    Fatal, Incarnation, LogIdOf, MembershipOf, Of, RaftTypeConfig, StoredMembership, Term, Vote, VoteOf,
 };
 use serde::{Serialize, Serializer};
 
@@ -46,21 +46,22 @@ pub struct RaftMetrics<C: RaftTypeConfig> {
 }
 
 impl<C: RaftTypeConfig> RaftMetrics<C> {
-    /// The metrics of a node that has done nothing yet.
-    pub(crate) fn new(identity: Identity<C::NodeId>, last_applied: Option<LogIdOf<C>>) -> Self {
+    /// The metrics of a node that is about to start.
+    pub(crate) fn of(replica: &Replica<Of<C>>, last_applied: Option<LogIdOf<C>>) -> Self {
+        let identity = replica.identity();
         Self {
             running_state: Ok(()),
             id: identity.id,
             incarnation: identity.incarnation,
-            current_term: 0,
-            vote: None,
-            last_log_id: None,
-            committed: None,
+            current_term: replica.vote().map_or(0, Vote::term),
+            vote: replica.vote().copied(),
+            last_log_id: replica.last_log_id(),
+            committed: replica.committed(),
             last_applied,
-            purged: None,
-            state: ServerState::Learner,
-            current_leader: None,
-            membership_config: Arc::default(),
+            purged: replica.purged(),
+            state: replica.server_state(),
+            current_leader: replica.leader(),
+            membership_config: Arc::new(replica.membership().clone()),
             replication: None,
             heartbeat: None,
         }

@@ -71,7 +71,7 @@ impl<C: RaftTypeConfig> Raft<C> {
         let replica = Replica::new(config.replica(), identity, restored, runtime.now(), rng.next_u64())
             .map_err(|e| Fatal::Start(e.to_string()))?;
 
-        let metrics = RaftMetrics::new(identity, applied);
+        let metrics = RaftMetrics::of(&replica, applied);
         let shared = Arc::new(Shared::new(id, Arc::clone(&config), runtime, metrics, purged));
         let (api, calls) = mpsc::channel(config.api_queue_max);
         let (closures, to_run) = mpsc::channel(CLOSURES_MAX);

@@ -122,6 +122,8 @@ async fn a_restarted_node_applies_its_log_again<C: TestTypes>() {
     }
     // Alone: what the store remembers as committed is applied, without a leader.
     cluster.start(1).await.unwrap();
+    let metrics = cluster.raft(1).metrics().borrow().clone();
+    assert_eq!(metrics.last_log_id.index_or_zero(), index, "what is on the disk shows at once");
     let metrics = cluster.wait(1).applied_index_at_least(index, "applied again").await.unwrap();
     assert_eq!(metrics.current_leader, None);
     assert_eq!(metrics.membership_config.membership.configs(), [[1, 2, 3].into()]);

@@ -20,6 +20,7 @@ with_both_leader_ids!(
     a_panic_of_the_state_machine_stops_the_node,
     an_error_of_the_state_machine_stops_the_node,
     a_full_queue_refuses_at_once,
+    peers_wait_for_a_full_queue,
     a_write_that_was_replaced_is_told_so,
     a_write_that_survived_its_leader_is_acknowledged,
     completions_in_any_order_acknowledge_the_prefix,
@@ -166,6 +167,23 @@ async fn a_full_queue_refuses_at_once<C: TestTypes>() {
     assert_eq!(c, Err(RaftError::APIError(ClientWriteError::Busy)));
     assert_eq!(cluster.get(1, "a").await, Some("2".to_owned()));
     cluster.write(1, "a", 4).await;
+}
+
+async fn peers_wait_for_a_full_queue<C: TestTypes>() {
+    // Room for one: requests of peers, which come many at a time, wait and are never refused.
+    let config = Config { api_queue_max: 1, append_entries_max: 1, ..config() };
+    let cluster = Cluster::<C>::of_with([1, 2, 3], config, 1).await;
+    let leader = cluster.leader().await;
+    cluster.router.isolate(leader % 3 + 1);
+    let mut last = 0;
+    for i in 0..100 {
+        last = cluster.write(leader, "a", i).await;
+    }
+    cluster.router.heal();
+    for id in [1, 2, 3] {
+        cluster.wait(id).applied_index_at_least(last, "caught up").await.unwrap();
+        assert_eq!(cluster.get(id, "a").await, Some("99".to_owned()));
+    }
 }
 
 async fn a_write_that_was_replaced_is_told_so<C: TestTypes>() {

@@ -8,3 +8,4 @@ mod faults;
 mod fixture;
 mod membership;
 mod stopping;
+mod threads;
