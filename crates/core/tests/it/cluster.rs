@@ -435,7 +435,10 @@ impl<T: Kind> Cluster<T> {
                     running.sends.push_back((running.last_send, epoch));
                     let place = Place { stream, send: running.last_send };
                     let to = running.target;
-                    self.journal.push(Line { text: format!("{id} -> {to}  {}", say::append(&request)), loud: false });
+                    if self.telling {
+                        let text = format!("{id} -> {to}  {}", say::append(&request));
+                        self.journal.push(Line { text, loud: false });
+                    }
                     self.wire.push(Packet { from: id, to, boot, body: Body::Append { place, request } });
                 }
                 StreamEffect::Report(report) => self.work.push_back((id, Work::Report(stream, report))),
