@@ -36,7 +36,7 @@ impl<T: Types> Replica<T> {
         }
         let response =
             VoteResponse { from: state.identity, kind: request.kind, asked: request.vote, granted, vote: state.vote };
-        if state.is_outbox_full() {
+        if state.is_outbox_full() && !state.is_vote_durable() {
             // Nothing is promised, so nothing needs to wait.
             effects.reply(ticket, Reply::Vote(VoteResponse { granted: false, vote: None, ..response }));
             return Next::Stay;
@@ -73,7 +73,7 @@ impl<T: Types> Replica<T> {
             accepted,
             vote: state.vote,
         };
-        if state.is_outbox_full() {
+        if state.is_outbox_full() && !state.is_vote_durable() {
             let response = HeartbeatResponse { accepted: false, vote: None, ..response };
             return effects.reply(ticket, Reply::Heartbeat(response));
         }

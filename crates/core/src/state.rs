@@ -253,6 +253,12 @@ impl<T: Types> State<T> {
         self.writes.pending() >= self.config.writes_max || self.is_outbox_full()
     }
 
+    /// Whether what is said about our vote can be said at once. Answers about entries that fill the outbox are then no
+    /// reason to withhold one about the vote alone.
+    pub(crate) fn is_vote_durable(&self) -> bool {
+        self.writes.is_durable(self.vote_write)
+    }
+
     /// Whether no more answers may wait. What promises nothing can still be said.
     pub(crate) fn is_outbox_full(&self) -> bool {
         self.outbox.len() >= self.config.promises_max
