@@ -28,6 +28,10 @@ const START_PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct Endpoints(Arc<Mutex<Vec<String>>>);
 
 impl Endpoints {
+    pub(super) fn of(all: Vec<String>) -> Self {
+        Self(Arc::new(Mutex::new(all)))
+    }
+
     pub(super) fn all(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -61,7 +65,7 @@ impl Cluster {
                 (id, Spec { id, directory, cluster_name: name.clone(), peer: "127.0.0.1:0".to_owned() })
             })
             .collect();
-        let endpoints = Endpoints(Arc::new(Mutex::new(vec![String::new(); specs.len()])));
+        let endpoints = Endpoints::of(vec![String::new(); specs.len()]);
         Ok(Self { directory, specs, running: BTreeMap::new(), endpoints })
     }
 

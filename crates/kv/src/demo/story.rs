@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 pub(super) struct Story {
     bars: MultiProgress,
@@ -30,9 +30,13 @@ impl Story {
     /// A bar. Without a terminal it is not drawn.
     pub(super) fn bar(&self, length: u64, what: &'static str) -> ProgressBar {
         let bar = ProgressBar::new(length).with_message(what);
+        let rate = |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+            // A bar that cannot be written is one that nobody sees.
+            let _ = write!(to, "{:.0} a second", state.per_sec());
+        };
         // A template that is wrong is a bug, and costs no more than its looks.
-        if let Ok(style) = ProgressStyle::with_template("  {msg:<10} [{bar:40}] {pos}/{len}  {per_sec}") {
-            bar.set_style(style.progress_chars("=> "));
+        if let Ok(style) = ProgressStyle::with_template("  {msg:<10} [{bar:40}] {pos}/{len}  {rate}") {
+            bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
         }
         self.bars.add(bar)
     }

@@ -87,3 +87,72 @@ pub(super) async fn own_copies(endpoints: &Endpoints, keys: &Keys) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::{Path, State};
+    use axum::http::StatusCode;
+    use axum::response::{IntoResponse, Response};
+    use axum::routing::get;
+    use axum::{Json, Router};
+
+    use super::*;
+    use crate::api::{Pair, Position, ScanAnswer};
+
+    const COUNT: u64 = 200;
+    const LOST: u64 = 3;
+    const WRONG: u64 = 150;
+
+    fn held(keys: &Keys, number: u64) -> Option<String> {
+        let value = |number| String::from_utf8(keys.value(number).to_vec()).unwrap();
+        match number {
+            LOST => None,
+            WRONG => Some(value(0)),
+            number => Some(value(number)),
+        }
+    }
+
+    async fn one(State(keys): State<Keys>, Path(key): Path<String>) -> Response {
+        let number = key.strip_prefix(Keys::PREFIX).unwrap().parse().unwrap();
+        match held(&keys, number) {
+            Some(value) => ([("raftwright-revision", "1")], value).into_response(),
+            None => {
+                let body = serde_json::json!({ "error": "gone", "kind": "not_found", "leader": null });
+                (StatusCode::NOT_FOUND, Json(body)).into_response()
+            }
+        }
+    }
+
+    async fn all(State(keys): State<Keys>) -> Json<ScanAnswer> {
+        let pair =
+            |number| Some(Pair { key: Keys::key(number), value: held(&keys, number), value_base64: None, revision: 1 });
+        let pairs = (0..COUNT).filter(|number| *number != LOST).filter_map(pair).collect();
+        Json(ScanAnswer { pairs, more: false, position: Position::default() })
+    }
+
+    /// A server that has lost one key and holds another's value under a third, and keys of which every write was
+    /// acknowledged.
+    async fn bad_server() -> (Endpoints, Keys) {
+        let keys = Keys::new(COUNT);
+        (0..COUNT).for_each(|number| _ = keys.acknowledge(number));
+        let router = Router::new().route("/kv", get(all)).route("/kv/{*key}", get(one)).with_state(keys.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoints = Endpoints::of(vec![listener.local_addr().unwrap().to_string()]);
+        tokio::spawn(axum::serve(listener, router).into_future());
+        (endpoints, keys)
+    }
+
+    #[tokio::test]
+    async fn reading_back_finds_what_is_lost_and_what_is_wrong() {
+        let (endpoints, keys) = bad_server().await;
+        read_back(&endpoints, &keys, &Story::new()).await.unwrap();
+        assert_eq!(keys.verdict(), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn comparing_copies_finds_what_is_lost_and_what_is_wrong() {
+        let (endpoints, keys) = bad_server().await;
+        own_copies(&endpoints, &keys).await.unwrap();
+        assert_eq!(keys.verdict(), (1, 1));
+    }
+}
