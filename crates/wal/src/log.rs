@@ -55,6 +55,9 @@ pub(crate) struct Queued<T> {
     pub(crate) first: u64,
     /// Number of the first entry; the others follow.
     pub(crate) number: u64,
+    /// The commit index that was known before this write. It speaks of the log as the writes before this one leave it,
+    /// and of no earlier one.
+    pub(crate) committed: Option<u64>,
     /// Bytes that it takes in the queue, its heads included.
     pub(crate) bytes: usize,
     pub(crate) token: T,
@@ -370,7 +373,8 @@ impl<F, T> State<F, T> {
         let bytes = op.payload_bytes() + 2 * HEAD_LEN * records;
         self.queued_bytes += bytes;
         let (extent, first) = (self.index.extent(), self.index.first());
-        self.queue.push_back(Queued { op, replace, extent, first, number, bytes, token });
+        let committed = self.committed;
+        self.queue.push_back(Queued { op, replace, extent, first, number, committed, bytes, token });
     }
 }
 

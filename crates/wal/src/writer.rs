@@ -238,12 +238,12 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     pub fn write_batch(&mut self) -> Result<usize, WalError> {
         debug_assert_eq!(self.step, Step::Idle, "the batch before is complete");
         self.require_running()?;
-        let batch = self.take_queued();
+        let (batch, committed) = self.take_queued();
         if batch.is_empty() {
             return Ok(0);
         }
         let taken = batch.len();
-        match self.write(&batch) {
+        match self.write(&batch, committed) {
             Ok(()) => {
                 self.step = Step::Written;
                 Ok(taken)
@@ -372,9 +372,12 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         self.shared.fail_queued(error);
     }
 
-    fn take_queued(&mut self) -> Vec<Taken> {
+    /// The writes of the next batch, and the commit index that is true of the log once they have taken effect. One that
+    /// was noted later may speak of entries that a write still in the queue puts in the place of these.
+    fn take_queued(&mut self) -> (Vec<Taken>, Option<u64>) {
         let mut state = self.shared.lock();
         let mut bytes = 0;
+        let mut known = None;
         let mut batch = Vec::with_capacity(state.queue.len());
         while bytes < self.shared.options.batch_bytes_max
             && let Some(queued) = state.queue.pop_front()
@@ -383,18 +386,20 @@ impl<D: Disk, T: Completion> Writer<D, T> {
             // batch is much longer than the longer of the two bounds.
             bytes += queued.bytes;
             state.queued_bytes -= queued.bytes;
-            let Queued { op, replace, extent, first, number, bytes: _, token } = queued;
+            let Queued { op, replace, extent, first, number, committed, bytes: _, token } = queued;
+            known = committed;
             self.in_hand.push(token);
             batch.push(Taken { op, replace, extent, first, number });
         }
-        let committed = state.committed;
+        if state.queue.is_empty() {
+            known = state.committed;
+        }
         drop(state);
         let last = batch.last().and_then(|queued| queued.extent.last).map(|last| last.index);
-        self.committed = self.committed.max(committed.min(last));
-        batch
+        (batch, known.min(last))
     }
 
-    fn write(&mut self, batch: &[Taken]) -> Result<(), DiskError> {
+    fn write(&mut self, batch: &[Taken], committed: Option<u64>) -> Result<(), DiskError> {
         let (mut records, mut payload) = (0, 0);
         for queued in batch {
             records += if let Op::Append(entries) = &queued.op { entries.len() } else { 1 };
@@ -410,7 +415,9 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         if self.must_roll || self.active.position + len + SECTOR as u64 > self.active.size {
             self.roll(len)?;
         }
+        // Not before: the header of a new segment says what holds without this batch.
         self.vote = vote;
+        self.committed = self.committed.max(committed);
         self.encode(batch, records)
     }
 

@@ -158,3 +158,64 @@ fn the_same_seed_gives_the_same_bytes() {
     assert!((1..6).all(|seed| run_once(seed) == run_once(seed)));
     assert_ne!(run_once(1).1, run_once(2).1);
 }
+
+/// A commit index is true of the log that it was noted for: a batch that is written without a later one must not say it of
+/// the entries that the later one replaces.
+#[test]
+fn a_commit_index_never_speaks_of_entries_that_were_replaced() {
+    let old = |index| entry(1, index, 3000);
+    let new = |index| entry(2, index, 3000);
+    for step in 0.. {
+        let disk = SimDisk::new(step);
+        let mut node = Node::open(&disk).unwrap();
+        node.done(Op::Vote(vec![1].into()));
+        // The batches of the queue below have about 3, 9 and 3 thousand bytes: one of them rolls over.
+        node.submit(Op::Append(vec![old(1), old(2)]));
+        node.submit(Op::Append(vec![old(3), old(4)]));
+        node.submit(Op::Vote(vec![2].into()));
+        node.submit(Op::Truncate { from: 1 });
+        node.submit(Op::Append(vec![new(1), new(2)]));
+        node.submit(Op::Append(vec![new(3)]));
+        node.log.note_committed(3);
+        disk.crash_at(step);
+        while !disk.is_down() && node.writer.run_batch().is_ok_and(|taken| taken > 0) {}
+        let done = !disk.is_down();
+        disk.power_cut(Loss::Nothing);
+        let log = Node::open(&disk).unwrap().log;
+        let committed = log.committed().unwrap_or(0);
+        let replaced: Vec<_> = (1..=committed).filter(|index| log.log_id(*index) != Some(new(*index).log_id)).collect();
+        assert!(replaced.is_empty(), "step {step}: committed {committed}, but {replaced:?} are others");
+        if done {
+            assert_eq!(committed, 3, "in the end it is on the media");
+            break;
+        }
+    }
+}
+
+/// A segment header is written before the batch that it is made for, and says nothing that only that batch makes true.
+#[test]
+fn a_segment_header_knows_no_commit_index_of_a_batch_that_was_lost() {
+    for step in 0..12 {
+        let disk = SimDisk::new(step);
+        let mut node = Node::open(&disk).unwrap();
+        node.done(Op::Vote(vec![1].into()));
+        node.done(Op::Append(vec![entry(1, 1, 3000)]));
+        // The next one does not fit into the segment. It is lost, and another leader's entries take its place.
+        node.submit(Op::Append(vec![entry(2, 2, 5000)]));
+        node.log.note_committed(2);
+        disk.crash_at(step);
+        let lost = node.writer.run_batch().is_err();
+        disk.power_cut(Loss::Everything);
+        let mut node = Node::open(&disk).unwrap();
+        if !lost || node.log.extent().last != Some(entry(1, 1, 0).log_id) {
+            continue;
+        }
+        node.done(Op::Append(vec![entry(1, 2, 3000)]));
+        node.done(Op::Purge { up_to: entry(1, 1, 0).log_id });
+        while node.writer.housekeep() {}
+        drop(node);
+        disk.power_cut(Loss::Everything);
+        let log = Node::open(&disk).unwrap().log;
+        assert!(log.committed() < Some(2), "step {step}: {:?} is not committed", log.log_id(2));
+    }
+}
