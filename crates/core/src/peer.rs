@@ -195,7 +195,9 @@ impl<T: Types> Replica<T> {
         match state.vote {
             Some(mine) if state.outranks(vote) => Some(AppendOutcome::HigherVote(mine)),
             // To follow a new leader is a write; with too many under way, it has to wait.
-            mine if mine != Some(*vote) && state.is_overloaded() => Some(AppendOutcome::Refused(PeerRefusal::Busy)),
+            mine if mine != Some(*vote) && state.is_write_queue_full() => {
+                Some(AppendOutcome::Refused(PeerRefusal::Busy))
+            }
             Some(_) | None => None,
         }
     }
@@ -241,7 +243,7 @@ fn refuse_vote<T: Types>(
         // Promised to another (Raft §5.2), or our log is more up-to-date (Raft §5.4.1).
         return Some(None);
     }
-    if request.kind != VoteKind::PreVote && state.is_overloaded() {
+    if request.kind != VoteKind::PreVote && state.is_write_queue_full() {
         // To give a vote is a write; with too many under way, it has to wait.
         return Some(None);
     }

@@ -250,7 +250,12 @@ impl<T: Types> State<T> {
 
     /// Whether more waits for the disk than the bounds allow. What would need another write is then refused.
     pub(crate) fn is_overloaded(&self) -> bool {
-        self.writes.pending() >= self.config.writes_max || self.is_outbox_full()
+        self.is_write_queue_full() || self.is_outbox_full()
+    }
+
+    /// Whether no more writes may be under way.
+    pub(crate) fn is_write_queue_full(&self) -> bool {
+        self.writes.pending() >= self.config.writes_max
     }
 
     /// Whether what is said about our vote can be said at once. Answers about entries that fill the outbox are then no
