@@ -2,7 +2,7 @@
 
 use raftwright::{Client, RequestError};
 
-use crate::tally::{Tally, add, catch_up, three};
+use crate::tally::{Tally, add, catch_up, led_by_one, three};
 
 #[tokio::test]
 async fn what_is_written_can_be_read_at_every_server() {
@@ -24,11 +24,10 @@ async fn what_is_written_can_be_read_at_every_server() {
 
 #[tokio::test]
 async fn a_server_that_does_not_lead_says_who_does() {
-    let cluster = three().await;
+    let cluster = led_by_one().await;
     cluster.client().write(add("a", 1)).await.unwrap();
-    let leader = cluster.leader().await.unwrap();
-    let other = cluster.running().into_iter().find(|id| *id != leader).unwrap();
-    let server = cluster.server(other).unwrap();
+    let leader = 1;
+    let server = cluster.server(2).unwrap();
     server.raft().wait(None).current_leader(leader, "the follower knows").await.unwrap();
     match server.write(add("a", 1)).await.unwrap_err() {
         RequestError::NotLeader { leader: Some(hint) } => {

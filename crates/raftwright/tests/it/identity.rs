@@ -1,9 +1,11 @@
 //! Servers that are not who the others know.
 
+use std::collections::BTreeSet;
+
 use raftwright::{Client, ClientError, Outcome, RequestError, Server};
 
 use crate::logs::line_with;
-use crate::tally::{Tally, add, all_bound, three};
+use crate::tally::{Tally, add, all_bound, insist, three};
 
 #[tokio::test]
 async fn a_wiped_server_under_its_old_id_is_refused_and_told_why() {
@@ -31,10 +33,9 @@ async fn a_wiped_server_under_its_old_id_is_refused_and_told_why() {
     assert!(matches!(wiped.write(add("a", 1)).await, Err(RequestError::NotLeader { .. })));
     assert_eq!(wiped.stale("a".into()).await.unwrap(), 0);
     // Removed and added again, it is welcome.
-    let others = cluster.running().into_iter().filter(|id| *id != victim).collect();
-    let addr = cluster.addr(victim).unwrap().to_owned();
-    client.change_membership(others, false).await.unwrap();
-    client.add_learner(victim, addr).await.unwrap();
+    let others: BTreeSet<u64> = cluster.running().into_iter().filter(|id| *id != victim).collect();
+    insist(async || client.change_membership(others.clone(), false).await).await;
+    insist(async || client.add_learner(victim, cluster.addr(victim).unwrap()).await).await;
     let leader = cluster.server(cluster.leader().await.unwrap()).unwrap();
     all_bound(leader).await;
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use raftwright::{BoxError, Cluster, Config, Server, StateMachine, decode, encode};
+use raftwright::{BoxError, ClientError, Cluster, Config, Outcome, Server, StateMachine, decode, encode};
 
 /// A bound on waiting for what must happen. Reaching it fails a test; nothing depends on its length.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ pub(crate) async fn three() -> Cluster<Tally> {
 }
 
 /// Servers that elect only when told to, and lead on for a minute without anybody's answer.
-pub(crate) fn patient() -> Config {
+fn patient() -> Config {
     Config { election_timeout_min: 60_000, election_timeout_max: 120_000, ..Config::default() }
 }
 
@@ -64,4 +64,30 @@ pub(crate) async fn all_bound(server: &Server<Tally>) {
         !nodes.is_empty() && nodes.values().all(|node| node.incarnation.is_some())
     };
     server.raft().wait(Some(PATIENCE)).metrics(bound, "every member's incarnation is known").await.unwrap();
+}
+
+/// Makes a change of the cluster again as long as its fate is unknown: a leader may lose its place on a busy machine.
+pub(crate) async fn insist<T>(change: impl AsyncFn() -> Result<T, ClientError>) -> T {
+    for _ in 0..20 {
+        match change().await {
+            Ok(done) => return done,
+            Err(error) => assert_eq!(error.outcome(), Outcome::Unknown, "{error}"),
+        }
+    }
+    panic!("twenty leaders have come and gone");
+}
+
+/// A cluster whose server 1 leads and leads on, whoever else there is.
+pub(crate) async fn led_by_one() -> Cluster<Tally> {
+    crate::logs::capture();
+    let cluster = Cluster::local_with(3, patient(), Tally::default).await.unwrap();
+    let first = cluster.server(1).unwrap();
+    // The others start after it, and an election that nobody hears is not won.
+    loop {
+        first.raft().trigger().elect().await.unwrap();
+        let wait = first.raft().wait(Some(Duration::from_millis(500)));
+        if wait.current_leader(1, "it leads").await.is_ok() {
+            return cluster;
+        }
+    }
 }

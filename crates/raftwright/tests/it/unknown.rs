@@ -4,22 +4,7 @@ use std::time::Duration;
 
 use raftwright::{Client, ClientError, Cluster, Outcome, RequestError, UnknownReason};
 
-use crate::tally::{PATIENCE, Tally, add, patient};
-
-/// A cluster whose server 1 leads and leads on, whoever else there is.
-async fn led_by_one() -> Cluster<Tally> {
-    crate::logs::capture();
-    let cluster = Cluster::local_with(3, patient(), Tally::default).await.unwrap();
-    let first = cluster.server(1).unwrap();
-    // The others start after it, and an election that nobody hears is not won.
-    loop {
-        first.raft().trigger().elect().await.unwrap();
-        let wait = first.raft().wait(Some(Duration::from_millis(500)));
-        if wait.current_leader(1, "it leads").await.is_ok() {
-            return cluster;
-        }
-    }
-}
+use crate::tally::{PATIENCE, Tally, add, led_by_one};
 
 #[tokio::test]
 async fn a_write_that_no_quorum_has_may_or_may_not_be_applied() {
