@@ -236,6 +236,26 @@ fn acknowledgements_of_what_a_leader_does_not_have_do_not_count() {
     }
 }
 
+/// A server that was removed is served until it knows. What it says is believed no more than before.
+#[test]
+fn acknowledgements_of_a_removed_server_are_checked_too() {
+    let mut server = leader();
+    let stream = server.stream_to(3);
+    server.matched(2, id(3, 6));
+    let voters = [1, 2].into_iter().collect();
+    server.call(|ticket| Input::ChangeMembership { ticket, voters, retain: false });
+    for index in [7, 8] {
+        server.matched(2, id(3, index));
+    }
+    assert_eq!(server.replica.committed(), Some(id(3, 8)), "the uniform membership without server 3");
+    for matched in [id(u64::MAX, u64::MAX), id(3, 99), id(2, 8)] {
+        server.step(Input::Stream { stream, report: Report::Matched { from: identity(3), matched } });
+        let known = server.replica.matched().all(|(_, known)| known.is_none_or(|known| known.index <= 8));
+        assert!(known, "{matched}");
+    }
+    assert!(server.replica.is_leader());
+}
+
 #[test]
 fn acknowledgements_of_others_than_the_target_do_not_count() {
     let mut server = leader();
