@@ -68,7 +68,7 @@ fn an_empty_history_and_a_sequential_one_are_linearizable() {
         (6, Some(7), delete('x'), DONE),
         (8, Some(9), get('x'), NOTHING),
         (10, Some(11), cas('x', None, Some(4)), KvRet::Swapped),
-        (12, Some(13), cas('x', Some(3), Some(5)), KvRet::Mismatch),
+        (12, Some(13), cas('x', Some(3), Some(5)), KvRet::Mismatch(Some(4))),
         (14, Some(15), get('x'), saw(4)),
     ]);
 }
@@ -151,7 +151,7 @@ fn only_one_of_two_equal_swaps_can_succeed() {
     );
     linearizable(&[
         (0, Some(9), cas('x', None, Some(1)), KvRet::Swapped),
-        (0, Some(9), cas('x', None, Some(2)), KvRet::Mismatch),
+        (0, Some(9), cas('x', None, Some(2)), KvRet::Mismatch(Some(1))),
     ]);
 }
 
@@ -253,7 +253,10 @@ fn random_history(rng: &mut Rng, unknowns: bool) -> History<Op, Ret> {
         let (op, ret) = match rng.below(6) {
             0 | 1 => (put('x', value), DONE),
             2 => (delete('x'), DONE),
-            3 => (cas('x', guess, Some(value)), if rng.one_in(2) { KvRet::Swapped } else { KvRet::Mismatch }),
+            3 => (
+                cas('x', guess, Some(value)),
+                if rng.one_in(2) { KvRet::Swapped } else { KvRet::Mismatch(guess.map(|v| (v + 1) % 3)) },
+            ),
             _ => (get('x'), KvRet::Value(guess)),
         };
         let outcome = if unknowns && rng.one_in(4) { Outcome::Unknown } else { Outcome::Returned { at, ret } };
@@ -345,7 +348,7 @@ mod independent {
                     if expected == state {
                         (*new, KvRet::Swapped)
                     } else {
-                        (*state, KvRet::Mismatch)
+                        (*state, KvRet::Mismatch(*state))
                     }
                 }
             };
@@ -381,7 +384,7 @@ mod independent {
                     let expected = if rng.one_in(3) { Some(value) } else { state };
                     (
                         cas('x', expected, Some(value + 1)),
-                        if expected == state { KvRet::Swapped } else { KvRet::Mismatch },
+                        if expected == state { KvRet::Swapped } else { KvRet::Mismatch(state) },
                     )
                 }
                 _ => (get('x'), KvRet::Value(if rng.one_in(wrong_in) { Some(value) } else { state })),

@@ -23,18 +23,18 @@ impl Checker for CommitQuorum {
     }
 
     fn observe(&mut self, who: Who, fact: &Fact, view: &GodView<'_>) -> Result<(), String> {
-        let Fact::Committed { upto, leading, config_index } = fact else { return Ok(()) };
+        let Fact::CommitStands { upto, leading, config_index } = fact else { return Ok(()) };
         if upto.index <= self.checked {
             return Ok(());
         }
         let node = who.node;
         let Some(disk) = view.disks.disk(node) else { return Ok(()) };
-        if !leading {
-            return Err(format!("node {node} does not lead and commits {upto} before any leader"));
-        }
-        let term = disk.readable().vote.map_or(0, |vote| vote.term());
-        if term_of(upto) != term {
-            return Err(format!("node {node} leads in term {term} and commits {upto} by counting"));
+        match leading {
+            None => return Err(format!("node {node} does not lead and commits {upto} before any leader")),
+            Some(term) if term_of(upto) != *term => {
+                return Err(format!("node {node} leads in term {term} and commits {upto} by counting"));
+            }
+            Some(_) => {}
         }
         // Any of the memberships since then may have been in force; usually there is one.
         let mut configs = disk.readable().memberships().filter(|(id, _)| id.index >= *config_index).peekable();

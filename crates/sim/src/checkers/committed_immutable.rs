@@ -22,7 +22,7 @@ impl Checker for CommittedImmutable {
         let Some(disk) = view.disks.disk(who.node) else { return Ok(()) };
         let node = who.node;
         match fact {
-            Fact::Committed { upto, .. } => match view.ledger.get(upto.index) {
+            Fact::Committed { upto } => match view.ledger.get(upto.index) {
                 Some((committed, _)) if committed != *upto => {
                     Err(format!("node {node} believes that {upto} is committed, where {committed} is"))
                 }

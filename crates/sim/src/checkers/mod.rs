@@ -75,10 +75,14 @@ pub enum Fact {
     Committed {
         /// The last committed entry.
         upto: LogId,
-        /// Whether it leads.
-        leading: bool,
-        /// The index of the membership that was in force when it began what it does now: in one breath it may commit
-        /// under that one and append the next.
+    },
+    /// It believes so, and has done whatever else it does in the same breath.
+    CommitStands {
+        /// The last committed entry.
+        upto: LogId,
+        /// The term in which it leads, or did before.
+        leading: Option<u64>,
+        /// The index of the membership that was in force when it began. Those that it appended since may have been.
         config_index: u64,
     },
     /// Its state machine has applied an entry.

@@ -43,7 +43,7 @@ impl Checker for Monotonic {
                     Some(_) | None => Ok(()),
                 }
             }
-            Fact::Committed { upto, .. } => {
+            Fact::Committed { upto } => {
                 let last = disk.readable().last().index_or_zero();
                 let purged = disk.readable().purged().index_or_zero();
                 if upto.index > last || upto.index < purged {

@@ -288,7 +288,8 @@ impl Cluster {
         let leading = if was_leading == is_leading { is_leading } else { None };
         // What a leader commits is in its log already, and what it appends in the same breath may build on that. A follower
         // may commit what it only now appends.
-        self.look_at_commit(node, boot, was_leading.is_some(), config_index);
+        let seen = process.committed_seen;
+        self.look_at_commit(node, boot);
         let Some(process) = self.servers.process(node, boot) else { return };
         let effects: Vec<Effect<SimTypes>> = process.effects.drain().collect();
         for effect in effects {
@@ -297,7 +298,15 @@ impl Cluster {
             }
             self.execute(node, boot, local, effect, leading);
         }
-        self.look_at_commit(node, boot, was_leading.is_some(), config_index);
+        self.look_at_commit(node, boot);
+        let Some(process) = self.servers.process(node, boot) else { return };
+        // A leader that was removed commits its removal and leaves in one breath.
+        let leading = process.leading().or(was_leading).map(|vote| vote.term());
+        if let Some(upto) = process.replica.committed()
+            && upto.index > seen
+        {
+            self.fact(node, Fact::CommitStands { upto, leading, config_index });
+        }
     }
 
     fn set_alarm(&mut self, node: NodeId, boot: u64) {
@@ -667,7 +676,7 @@ impl Cluster {
 
     // ---- commitment and the state machine ----
 
-    fn look_at_commit(&mut self, node: NodeId, boot: u64, led: bool, config_index: u64) {
+    fn look_at_commit(&mut self, node: NodeId, boot: u64) {
         let Some(server) = self.servers.get_mut(node) else { return };
         if server.boot != boot {
             return;
@@ -679,15 +688,13 @@ impl Cluster {
             return;
         }
         process.committed_seen = committed.index;
-        // A leader that was removed commits its removal and leaves in one breath.
-        let leading = led || process.replica.is_leader();
         for index in self.ledger.last_index() + 1..=committed.index {
             if let Some(stored) = log.get(index) {
                 self.ledger.push(stored.entry.log_id, stored.chain);
             }
         }
         self.trace.note(self.now, node, Kind("commit"), [committed.index, 0], || format!("{committed}"));
-        self.fact(node, Fact::Committed { upto: committed, leading, config_index });
+        self.fact(node, Fact::Committed { upto: committed });
     }
 
     fn start_applying(&mut self, node: NodeId, boot: u64) {

@@ -51,7 +51,7 @@ impl Machine {
             KvOp::Put { .. } | KvOp::Delete { .. } => KvRet::Done,
             KvOp::Get { .. } => KvRet::Value(before),
             KvOp::CompareAndSet { expected, .. } if *expected == before => KvRet::Swapped,
-            KvOp::CompareAndSet { .. } => KvRet::Mismatch,
+            KvOp::CompareAndSet { .. } => KvRet::Mismatch(before),
         };
         let after = match op {
             KvOp::Put { value, .. } => Some(*value),

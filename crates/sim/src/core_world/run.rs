@@ -114,6 +114,11 @@ fn begin(cluster: &mut Cluster) {
 fn after_the_faults(cluster: &mut Cluster) -> Option<Duration> {
     let healed_at = cluster.now;
     cluster.heal_world();
+    if disks_lost_a_quorum(cluster) {
+        // Nobody can help: the cluster must stand still, and only its safety is judged.
+        cluster.run_until(cluster.now.after(cluster.profile.election_timeout() * QUIET_TIMEOUTS));
+        return None;
+    }
     let lost = lose_minority(cluster);
     let timeout = cluster.profile.election_timeout();
     let recovered_at = wait_for_leader(cluster, healed_at, timeout)?;
@@ -121,6 +126,19 @@ fn after_the_faults(cluster: &mut Cluster) -> Option<Duration> {
     cluster.clients_active = false;
     converge(cluster, &lost, timeout);
     Some(recovered_at.since(healed_at))
+}
+
+/// Whether the members that a log names last, with the disks that it means, are too few for a quorum: a change of the
+/// membership that was under way can make every remaining disk necessary, among them one that was emptied.
+fn disks_lost_a_quorum(cluster: &Cluster) -> bool {
+    cluster.servers.0.iter().any(|server| {
+        let Some((_, membership)) = server.store.readable().membership() else { return false };
+        let has_its_disk = |id: &NodeId| {
+            let meant = membership.node(id).and_then(raftwright_core::Node::incarnation);
+            meant.is_none() || meant == cluster.servers.get(*id).map(|server| server.incarnation)
+        };
+        !membership.is_quorum(has_its_disk)
+    })
 }
 
 /// Without faults there is no election, and clients are served. What was under way may still end first, and a leader that
@@ -183,7 +201,9 @@ fn converge(cluster: &mut Cluster, lost: &[NodeId], timeout: Duration) {
 
 /// Takes fewer voters away than a quorum needs, for ever: half of them cut off and half of them dead.
 fn lose_minority(cluster: &mut Cluster) -> Vec<NodeId> {
-    if !cluster.profile.minority_lost || cluster.profile.classes.membership {
+    // Before anything is committed, one node may be the only one that knows of a cluster at all.
+    let known = cluster.ledger.last_index() > 0;
+    if !cluster.profile.minority_lost || cluster.profile.classes.membership || !known {
         return Vec::new();
     }
     let mut voters: Vec<NodeId> = (1..=cluster.profile.voters).collect();

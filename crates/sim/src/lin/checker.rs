@@ -267,11 +267,11 @@ impl<'a, M: Model> Search<'a, M> {
     /// Whether anything open becomes possible, or ends differently, by the step to `state`. The operation that returns now
     /// is linearized last, so whatever follows is open already; and what is idle ends the same in every state.
     fn is_useful(&self, frame: &Frame<M::State>, choice: usize, state: &M::State) -> bool {
-        frame
-            .open
-            .iter()
-            .filter(|place| **place != choice)
-            .any(|place| self.apply(state, *place).is_some_and(|after| self.apply(&frame.state, *place) != Some(after)))
+        frame.open.iter().filter(|place| **place != choice).any(|place| {
+            let Some(after) = self.apply(state, *place) else { return false };
+            let idle = self.is_unknown(*place) && after == *state;
+            !idle && self.apply(&frame.state, *place) != Some(after)
+        })
     }
 
     /// Whether an open operation of unknown outcome asks for the same and was called earlier. The two can stand for each

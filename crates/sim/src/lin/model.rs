@@ -77,8 +77,8 @@ pub enum KvRet<V> {
     Value(Option<V>),
     /// A compare-and-set found what it expected and did its work.
     Swapped,
-    /// A compare-and-set found something else and did nothing.
-    Mismatch,
+    /// A compare-and-set found this instead and did nothing.
+    Mismatch(Option<V>),
 }
 
 /// A map from keys to values, all absent at first.
@@ -113,7 +113,7 @@ where
             KvOp::Delete { .. } => (None, KvRet::Done),
             KvOp::Get { .. } => (state.clone(), KvRet::Value(state.clone())),
             KvOp::CompareAndSet { expected, new, .. } if expected == state => (new.clone(), KvRet::Swapped),
-            KvOp::CompareAndSet { .. } => (state.clone(), KvRet::Mismatch),
+            KvOp::CompareAndSet { .. } => (state.clone(), KvRet::Mismatch(state.clone())),
         };
         match ret {
             Some(seen) if *seen != answer => None,
