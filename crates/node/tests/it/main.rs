@@ -2,6 +2,7 @@
 // What a test cannot do without it unwraps, and it plays the clients, which are tasks of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod chaos;
 mod cluster;
 mod determinism;
 mod faults;
