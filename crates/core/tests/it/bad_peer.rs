@@ -391,6 +391,39 @@ fn answers_that_wait_for_the_disk_are_bounded() {
     assert_eq!(server.replica.load().promises, 0);
 }
 
+/// A vote that is given ends a leadership or a candidacy, whether or not there is room to say so: who has promised itself to
+/// a higher term must not go on in a lower one.
+#[test]
+fn a_vote_that_is_given_is_never_given_in_secret() {
+    let config = ReplicaConfig { promises_max: 3, pre_vote: false, ..ReplicaConfig::default() };
+    let terms = vec![1];
+    for leads in [true, false] {
+        let (vote, config) = (Some(vote::<Standard>(1, 2)), config.clone());
+        let mut server: Solo = Solo::start(Start { config, terms: terms.clone(), vote, ..Start::default() });
+        server.step(Input::Elect);
+        server.prompt = false;
+        if leads {
+            server.grant(&[2, 3]);
+        } else {
+            server.wake();
+        }
+        // What is refused waits for our own vote to be durable, and fills the queue.
+        for _ in 0..10 {
+            server.ask_vote(2, 1, Some(id(1, 2)));
+        }
+        server.pass(1000);
+        for _ in 0..3 {
+            server.ask_vote(3, 9, Some(id(9, 9)));
+            let (state, vote) = (server.replica.server_state(), *server.replica.vote().unwrap());
+            let own = vote.node_id() == 1;
+            assert_eq!(own, state != ServerState::Follower, "{state} with vote {vote}");
+        }
+        server.complete_all();
+        server.grant(&[2, 3]);
+        assert_eq!(server.unanswered(), 0);
+    }
+}
+
 /// Completions that nobody waits for: of writes to come, of none, twice.
 #[test]
 fn completions_of_nothing_change_nothing() {
