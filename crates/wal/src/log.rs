@@ -226,6 +226,11 @@ impl<D: Disk, T: Completion> Log<D, T> {
         self.shared.lock().index.extent()
     }
 
+    /// Index of the first entry, or of the one that will be the first.
+    pub(crate) fn first_index(&self) -> u64 {
+        self.shared.lock().index.first()
+    }
+
     /// Identity of the entry at `index`, if the log holds it or it is the last purged one.
     pub fn log_id(&self, index: u64) -> Option<RawLogId> {
         self.shared.lock().index.log_id(index)

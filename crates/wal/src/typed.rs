@@ -132,9 +132,9 @@ where
     D: Disk,
 {
     fn entries(&self, start: LogIndex, end: LogIndex, bytes_max: usize) -> Result<Vec<C::Entry>, StorageError> {
-        // What is purged does not exist: the range begins where the log does. It may be purged further meanwhile.
+        // What is not there does not exist: the range begins where the log does. It may be purged further meanwhile.
         loop {
-            let start = self.log.extent().purged.map_or(start, |purged| start.max(purged.index.saturating_add(1)));
+            let start = start.max(self.log.first_index());
             match self.log.read(start..end, bytes_max) {
                 Err(ReadError::Purged { .. }) => {}
                 Err(error) => return Err(read_error(&error)),

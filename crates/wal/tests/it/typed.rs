@@ -191,3 +191,21 @@ fn dropping_the_store_finishes_what_was_submitted() {
     assert_eq!(told, (0..=500).collect::<Vec<u64>>(), "all, in order");
     assert_eq!(now(open().get_log_state()).unwrap().last_log_id.unwrap().index, 500);
 }
+
+/// A range may begin before the log does, whether something was purged there or nothing ever stood there.
+#[test]
+fn a_range_that_begins_before_the_log_begins_with_it() {
+    let mut store = Store::<Standard>::open(&SimDisk::new(1));
+    let term = CommittedTerm::new(1, None);
+    assert_eq!(now(store.log.try_get_log_entries(..)).unwrap(), []);
+    let token = store.token();
+    store.log.save_vote(&Vote::new_committed(1, 1), token);
+    let token = store.token();
+    store.log.append((1..=3).map(|index| normal(term, index, "x")).collect(), token);
+    assert_eq!(ids::<Standard>(&now(store.log.try_get_log_entries(..)).unwrap()), [1, 2, 3]);
+    assert_eq!(ids::<Standard>(&now(store.log.limited_get_log_entries(0, 3, 1 << 20)).unwrap()), [1, 2]);
+    let token = store.token();
+    store.log.purge(LogId { leader_id: term, index: 1 }, token);
+    assert_eq!(ids::<Standard>(&now(store.log.try_get_log_entries(..)).unwrap()), [2, 3]);
+    assert_eq!(now(store.log.try_get_log_entries(0..2)).unwrap(), []);
+}
