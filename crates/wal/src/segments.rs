@@ -75,17 +75,20 @@ impl<F: DiskFile> Spare<F> {
     }
 
     /// Takes a segment that nobody needs any more as the spare, if there is none and it has the right size, and removes
-    /// it otherwise. Its blocks are there already; its content is zeroed like that of any other spare.
-    pub(crate) fn recycle<D: Disk<File = F>>(self, disk: &D, wal: &Path, old: &Path, size: u64) -> Self {
+    /// it otherwise. Its blocks are there already; its content is zeroed like that of any other spare. Says whether the
+    /// segment's name is durably gone; if not, this is to be done again before the next segment goes: the names go one
+    /// by one, oldest first, since a gap in the row of segments would look like a loss.
+    pub(crate) fn recycle<D: Disk<File = F>>(self, disk: &D, wal: &Path, old: &Path, size: u64) -> (Self, bool) {
         let reuse = matches!(self, Self::None);
         let reused = if reuse { reopen(disk, wal, old, size) } else { None };
-        if reused.is_none() {
-            // A removal that fails or is lost leaves a segment that the next start removes.
-            let _ = disk.remove(old);
-        }
-        // The names go durably one by one, oldest first: a gap in the row of segments would look like a loss.
-        let _ = disk.sync_dir(wal);
-        reused.unwrap_or(self)
+        let removed = reused.is_some()
+            || match disk.remove(old) {
+                Ok(()) => true,
+                // The time before, only the sync of the directory had failed.
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
+        let gone = removed && disk.sync_dir(wal).is_ok();
+        (reused.unwrap_or(self), gone)
     }
 }
 

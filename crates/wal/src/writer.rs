@@ -514,7 +514,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
 
     /// Removes the oldest segment, if no live entry is in it or before it and the purge is durable.
     fn remove_purged(&mut self) -> bool {
-        let mut state = self.shared.lock();
+        let state = self.shared.lock();
         let Some(oldest) = state.segments.first_key_value().map(|(sequence, _)| *sequence) else { return false };
         // What memory says is ahead of the media by what is queued. The purge itself must be on the media, and so must
         // the first live entry be, or everything.
@@ -525,14 +525,16 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         if !settled || oldest >= live {
             return false;
         }
-        let segment = state.segments.remove(&oldest);
         drop(state);
         let wal = self.right.dir().wal_path();
         let path = wal.join(segment_name(oldest));
-        drop(segment);
         let spare = std::mem::replace(&mut self.spare, Spare::None);
-        self.spare = spare.recycle(self.right.dir().disk(), &wal, &path, self.next_size());
-        true
+        let (spare, gone) = spare.recycle(self.right.dir().disk(), &wal, &path, self.next_size());
+        self.spare = spare;
+        if gone {
+            self.shared.lock().segments.remove(&oldest);
+        }
+        gone
     }
 
     /// Prepares the next segment as fast as the active one fills: whatever share of the active one is used, twice that

@@ -51,6 +51,7 @@ struct Faults {
     crash_at_step: Option<u64>,
     failing_write: Option<u64>,
     failing_sync: Option<u64>,
+    failing_names: u64,
     capacity: Option<u64>,
 }
 
@@ -112,6 +113,17 @@ impl Inner {
         }
         *count(&mut self.counts) += 1;
         Ok(())
+    }
+
+    /// A step that changes names, or makes them durable.
+    fn name_step(&mut self) -> io::Result<()> {
+        self.step(|counts| &mut counts.names)?;
+        if self.faults.failing_names == 0 {
+            return Ok(());
+        }
+        self.faults.failing_names -= 1;
+        self.counts.faults += 1;
+        Err(injected("the disk cannot change this directory"))
     }
 
     fn change_names(&mut self, dir: &Path, changes: Vec<NameChange>) {
@@ -267,6 +279,11 @@ impl SimDisk {
         self.lock_inner().faults.failing_write = Some(which);
     }
 
+    /// So many coming creates, renames, removes and syncs of directories fail; nothing of them is done.
+    pub fn fail_names(&self, count: u64) {
+        self.lock_inner().faults.failing_names = count;
+    }
+
     /// Files together may have this many bytes; `None` is no bound.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock_inner().faults.capacity = bytes;
@@ -358,7 +375,7 @@ impl Disk for SimDisk {
 
     fn create(&self, path: &Path) -> io::Result<SimFile> {
         let mut inner = self.lock_inner();
-        inner.step(|counts| &mut counts.names)?;
+        inner.name_step()?;
         if !inner.live.contains_key(Self::parent(path)) && !Self::parent(path).as_os_str().is_empty() {
             return Err(not_found());
         }
@@ -382,7 +399,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.lock_inner();
-        inner.step(|counts| &mut counts.names)?;
+        inner.name_step()?;
         let inode = inner.inode(from)?;
         inner.change_names(Self::parent(to), vec![(to.into(), Some(Name::File(inode))), (from.into(), None)]);
         Ok(())
@@ -391,7 +408,7 @@ impl Disk for SimDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.lock_inner();
         inner.inode(path)?;
-        inner.step(|counts| &mut counts.names)?;
+        inner.name_step()?;
         inner.change_names(Self::parent(path), vec![(path.into(), None)]);
         Ok(())
     }
@@ -413,7 +430,7 @@ impl Disk for SimDisk {
         if inner.live.get(dir) == Some(&Name::Dir) {
             return if inner.down { Err(down()) } else { Ok(()) };
         }
-        inner.step(|counts| &mut counts.names)?;
+        inner.name_step()?;
         let missing: Vec<PathBuf> = dir.ancestors().map(Path::to_path_buf).collect();
         for path in missing.into_iter().rev() {
             if !path.as_os_str().is_empty() && !inner.live.contains_key(&path) {
@@ -426,7 +443,7 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut inner = self.lock_inner();
-        inner.step(|counts| &mut counts.names)?;
+        inner.name_step()?;
         let (synced, left) = std::mem::take(&mut inner.pending).into_iter().partition(|(changed, _)| changed == dir);
         inner.pending = left;
         let synced: Vec<_> = synced;

@@ -184,3 +184,29 @@ fn the_space_is_bounded_by_what_is_live() {
     let node = Node::open(&disk).unwrap();
     assert_eq!(Model::of(&node.log).entries.len(), 3000 - 1 - 2965);
 }
+
+/// A segment that cannot be removed, or of which that is not durable, stays the oldest: a gap would look like a loss.
+#[test]
+fn segments_go_in_order_also_when_one_cannot_go() {
+    for failing in 0..6 {
+        let disk = SimDisk::new(failing);
+        let mut node = node(&disk);
+        for index in 2..40 {
+            node.done(Op::Append(vec![entry(1, index, 1500)]));
+        }
+        let segments = disk.files().len();
+        node.done(Op::Purge { up_to: entry(1, 38, 0).log_id });
+        disk.fail_names(failing);
+        for _ in 0..3 {
+            node.writer.housekeep();
+        }
+        for (variant, loss) in Loss::ALL.into_iter().enumerate() {
+            let image = disk.fork(failing * 7 + variant as u64);
+            image.power_cut(loss);
+            let log = Node::open(&image).unwrap_or_else(|error| panic!("{failing} failures, {loss:?}: {error}")).log;
+            assert_eq!(log.extent(), node.log.extent());
+        }
+        while node.writer.housekeep() {}
+        assert!(disk.files().len() < segments / 2, "in the end they are gone: {:?}", disk.files());
+    }
+}
