@@ -152,12 +152,14 @@ impl<D: Disk> DataDir<D> {
         self.disk.sync_dir(&self.path).map_err(|error| DiskError::new("sync", &self.path, &error))
     }
 
-    fn update(&self, change: impl FnOnce(&mut Meta)) -> Result<(), DiskError> {
+    /// Replaces the content of `meta` by what `change` makes of it, unless it makes nothing. Nobody else changes it
+    /// between the look and the change.
+    fn update<E: From<DiskError>>(&self, change: impl FnOnce(Meta) -> Result<Option<Meta>, E>) -> Result<(), E> {
         let mut meta = self.meta.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = *meta;
-        change(&mut next);
-        self.write_meta(&next)?;
-        *meta = next;
+        if let Some(next) = change(*meta)? {
+            self.write_meta(&next)?;
+            *meta = next;
+        }
         Ok(())
     }
 
@@ -173,15 +175,15 @@ impl<D: Disk> DataDir<D> {
 
     /// Keeps the id of the cluster, durably. Once set it never changes: another one is refused, the same one is no error.
     pub fn set_cluster_id(&self, cluster_id: u128) -> Result<(), DataDirError> {
-        match self.meta().cluster_id {
-            Some(found) if found == cluster_id => Ok(()),
+        self.update(|meta| match meta.cluster_id {
+            Some(found) if found == cluster_id => Ok(None),
             Some(found) => Err(DataDirError::WrongCluster { path: shown(&self.path), found, asked: cluster_id }),
-            None => Ok(self.update(|meta| meta.cluster_id = Some(cluster_id))?),
-        }
+            None => Ok(Some(Meta { cluster_id: Some(cluster_id), ..meta })),
+        })
     }
 
     pub(crate) fn set_log_made(&self) -> Result<(), DiskError> {
-        self.update(|meta| meta.log_made = true)
+        self.update(|meta| Ok(Some(Meta { log_made: true, ..meta })))
     }
 
     /// The random number given at the opening.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use bytes::Bytes;
+use raftwright_wal::testing::SimDisk;
 use raftwright_wal::{
     Completion, DataDir, DataDirError, DataDirOptions, Log, Op, OpenError, Opened, RawEntry, RawLogId, RealDisk,
     SubmitError, WalError, WalOptions, WalThread, open,
@@ -215,5 +216,41 @@ fn a_driver_is_told_of_work() {
         }
         assert_eq!(told.load(Ordering::Relaxed), round, "once for each time that the queue was empty");
         assert_eq!(writer.run_batch().unwrap(), 5);
+    }
+}
+
+/// Of two that join it to different clusters at once, one is told that it has, and that one is right.
+#[test]
+fn a_data_directory_joins_one_cluster() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    const ROUNDS: usize = 2500;
+    let open_dir = |seed| {
+        let options = DataDirOptions { node_id: 1, random: 1 };
+        DataDir::open(SimDisk::new(seed), std::path::Path::new("/node"), options).unwrap()
+    };
+    let dirs: Vec<_> = (0..ROUNDS as u64).map(open_dir).collect();
+    let arrived = AtomicUsize::new(0);
+    let join_all = |cluster: u128| -> Vec<bool> {
+        let join = |(round, dir): (usize, &DataDir<SimDisk>)| {
+            // Both threads leave together, as closely as can be.
+            arrived.fetch_add(1, Ordering::AcqRel);
+            for spin in 1u32.. {
+                match arrived.load(Ordering::Acquire) < 2 * (round + 1) {
+                    true if spin.is_multiple_of(1 << 14) => std::thread::yield_now(),
+                    true => std::hint::spin_loop(),
+                    false => break,
+                }
+            }
+            dir.set_cluster_id(cluster).is_ok()
+        };
+        dirs.iter().enumerate().map(join).collect()
+    };
+    let (first, second) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| join_all(2));
+        (join_all(1), other.join().unwrap())
+    });
+    for ((dir, first), second) in dirs.iter().zip(first).zip(second) {
+        assert!(first != second, "one of them, and only one");
+        assert_eq!(dir.identity().cluster_id, Some(if first { 1 } else { 2 }));
     }
 }
