@@ -99,8 +99,15 @@ async fn story<C: TestTypes>(seed: u64) {
         acknowledged.append(&mut client.await.unwrap());
     }
     assert!(!acknowledged.is_empty(), "seed {seed}");
-    let leader = cluster.leader().await;
-    let last = cluster.write(leader, "end", 1).await;
+    let last = loop {
+        // A transfer may still be under way.
+        let leader = cluster.leader().await;
+        match cluster.raft(leader).client_write(put("end", 1)).await {
+            Ok(response) => break response.log_id.index,
+            Err(error) => assert!(matches!(error, RaftError::APIError(_)), "seed {seed}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
     let mut histories = Vec::new();
     for id in 1..=SERVERS {
         cluster.wait(id).applied_index_at_least(last, "applied").await.unwrap();
