@@ -23,6 +23,8 @@ pub enum FaultCode {
     Stopped,
     /// The node does not serve this kind of request. Nothing was done.
     Unsupported,
+    /// The request was handled, and the answer is longer than a frame may be. What was to be done is done.
+    AnswerTooLong,
     /// A code of a later version, or one of the embedder's own.
     Other(u8),
 }
@@ -34,6 +36,7 @@ impl FaultCode {
             FaultCode::Busy => 2,
             FaultCode::Stopped => 3,
             FaultCode::Unsupported => 4,
+            FaultCode::AnswerTooLong => 5,
             FaultCode::Other(code) => code,
         }
     }
@@ -44,6 +47,7 @@ impl FaultCode {
             2 => FaultCode::Busy,
             3 => FaultCode::Stopped,
             4 => FaultCode::Unsupported,
+            5 => FaultCode::AnswerTooLong,
             other => FaultCode::Other(other),
         }
     }
@@ -182,7 +186,7 @@ impl CallError {
             CallError::Deadline { sent } => !sent,
             CallError::Fault(fault) => match fault.code {
                 FaultCode::BadRequest | FaultCode::Busy | FaultCode::Unsupported => true,
-                FaultCode::Stopped | FaultCode::Other(_) => false,
+                FaultCode::Stopped | FaultCode::AnswerTooLong | FaultCode::Other(_) => false,
             },
             CallError::Lost(_)
             | CallError::Protocol(_)

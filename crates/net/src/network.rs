@@ -172,7 +172,9 @@ impl From<CallError> for RPCError {
             CallError::Dial(_) => RPCError::Unreachable(error.to_string()),
             CallError::Refused(_) => RPCError::Refused(error.to_string()),
             CallError::Fault(Fault { code, .. }) => match code {
-                FaultCode::Unsupported | FaultCode::BadRequest => RPCError::Refused(error.to_string()),
+                FaultCode::Unsupported | FaultCode::BadRequest | FaultCode::AnswerTooLong => {
+                    RPCError::Refused(error.to_string())
+                }
                 FaultCode::Stopped => RPCError::Unreachable(error.to_string()),
                 FaultCode::Busy | FaultCode::Other(_) => RPCError::Network(error.to_string()),
             },

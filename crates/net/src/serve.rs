@@ -214,7 +214,7 @@ where
         };
         if let Err(error) = self.io.push(FrameHead { kind, role, id }, body) {
             // Our own answer is too long. The peer must learn that there will be none.
-            let fault = Fault::new(FaultCode::Unsupported, format_args!("the answer is too long: {error}"));
+            let fault = Fault::new(FaultCode::AnswerTooLong, format_args!("the answer is too long: {error}"));
             let _fits = self.io.push(FrameHead { kind, role: Role::FailedAnswer, id }, fault.encode());
         }
     }
