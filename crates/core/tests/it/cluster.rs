@@ -19,6 +19,9 @@ use crate::types::{Item, Kind, Member, Payload};
 /// More deliveries than any story needs: a cluster that does not come to rest.
 const DELIVERIES_MAX: usize = 20_000;
 
+/// More wakes at one moment than a cluster has machines.
+const WAKES_MAX: usize = 1_000;
+
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -670,7 +673,10 @@ impl<T: Kind> Cluster<T> {
     /// Lets time pass; servers wake at their deadlines. With `settle`, messages arrive at once.
     pub(crate) fn pass(&mut self, span: Span, settle: bool) {
         let end = self.now + span;
+        let mut wakes = 0;
         while let Some(at) = self.next_deadline().filter(|at| *at <= end) {
+            wakes = if at > self.now { 0 } else { wakes + 1 };
+            assert!(wakes < WAKES_MAX, "a machine that was woken at its deadline names the same one again");
             self.now = self.now.max(at);
             self.wake_due();
             if settle {
