@@ -39,6 +39,10 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1024;
 /// Connections in their handshake that a listener holds at once.
 pub const HANDSHAKES_MAX: usize = 256;
 
+/// Connections in their handshake that a listener holds at once from one IP address: who only connects and says nothing
+/// does not keep the others out.
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 64;
+
 /// Requests of one connection that are being handled or sent, by lane: control.
 pub const CONTROL_IN_FLIGHT_MAX: usize = 64;
 
@@ -87,6 +91,8 @@ pub struct Limits {
     pub connections_per_address_max: usize,
     /// See [`HANDSHAKES_MAX`].
     pub handshakes_max: usize,
+    /// See [`HANDSHAKES_PER_ADDRESS_MAX`].
+    pub handshakes_per_address_max: usize,
     /// See [`IN_FLIGHT_BYTES_MAX`].
     pub in_flight_bytes_max: usize,
     /// See [`SHUTDOWN_GRACE`].
@@ -109,6 +115,7 @@ impl Default for Limits {
             connections_max: CONNECTIONS_MAX,
             connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
             handshakes_max: HANDSHAKES_MAX,
+            handshakes_per_address_max: HANDSHAKES_PER_ADDRESS_MAX,
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
             shutdown_grace: SHUTDOWN_GRACE,
             backoff_min: BACKOFF_MIN,

@@ -59,8 +59,14 @@ impl Counters {
 /// How many connections there are, so that no stranger can take them all.
 #[derive(Debug, Default)]
 struct Places {
-    by_address: BTreeMap<IpAddr, usize>,
-    total: usize,
+    by_address: BTreeMap<IpAddr, Held>,
+    all: Held,
+}
+
+/// Connections, and those among them that are in their handshake.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    connections: usize,
     handshakes: usize,
 }
 
@@ -196,18 +202,21 @@ struct Place {
 impl Place {
     fn take(shared: &Arc<Shared>, ip: IpAddr) -> Option<Place> {
         let mut places = shared.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let from_there = places.by_address.get(&ip).copied().unwrap_or(0);
+        let from_there = places.by_address.get(&ip).copied().unwrap_or_default();
         let limits = &shared.limits;
-        if places.total >= limits.connections_max
-            || places.handshakes >= limits.handshakes_max
-            || from_there >= limits.connections_per_address_max
+        if places.all.connections >= limits.connections_max
+            || places.all.handshakes >= limits.handshakes_max
+            || from_there.connections >= limits.connections_per_address_max
+            || from_there.handshakes >= limits.handshakes_per_address_max
         {
             return None;
         }
-        places.total += 1;
-        places.handshakes += 1;
-        places.by_address.insert(ip, from_there + 1);
-        shared.counters.open.store(places.total, Ordering::Relaxed);
+        places.all.connections += 1;
+        places.all.handshakes += 1;
+        let held = places.by_address.entry(ip).or_default();
+        held.connections += 1;
+        held.handshakes += 1;
+        shared.counters.open.store(places.all.connections, Ordering::Relaxed);
         Some(Place { shared: Arc::clone(shared), ip, in_handshake: true.into() })
     }
 
@@ -217,7 +226,11 @@ impl Place {
 
     fn handshake_is_over(&self) {
         if self.in_handshake.swap(false, Ordering::Relaxed) {
-            self.shared.places.lock().unwrap_or_else(PoisonError::into_inner).handshakes -= 1;
+            let mut places = self.shared.places.lock().unwrap_or_else(PoisonError::into_inner);
+            places.all.handshakes -= 1;
+            if let Some(held) = places.by_address.get_mut(&self.ip) {
+                held.handshakes -= 1;
+            }
         }
     }
 }
@@ -226,14 +239,14 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.handshake_is_over();
         let mut places = self.shared.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.total -= 1;
-        if let Some(count) = places.by_address.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
+        places.all.connections -= 1;
+        if let Some(held) = places.by_address.get_mut(&self.ip) {
+            held.connections -= 1;
+            if held.connections == 0 {
                 places.by_address.remove(&self.ip);
             }
         }
-        self.shared.counters.open.store(places.total, Ordering::Relaxed);
+        self.shared.counters.open.store(places.all.connections, Ordering::Relaxed);
     }
 }
 

@@ -205,6 +205,29 @@ async fn a_connection_too_many_is_told_so() {
     server.shutdown().await;
 }
 
+/// Who only connects and says nothing takes the places of its own address, not those of others.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn silent_strangers_keep_nobody_else_out() {
+    let limits = Limits { handshakes_max: 4, handshakes_per_address_max: 3, ..Limits::default() };
+    let (address, server) = serve(open_gate(node(2)), limits, Echo::new()).await;
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        silent.push(socket.connect(address.parse().unwrap()).await.unwrap());
+    }
+    eventually(|| server.counters().open() == 3 && server.counters().refused() == 5).await;
+    let mut link = Link::new(dialer(node(1)), target(&address, 2), Lane::Control);
+    assert_eq!(link.call(Kind::Vote, body("let me in"), PATIENCE).await.unwrap(), "let me in");
+    drop(silent);
+    // Each place is given back, those of handshakes that never ended too.
+    eventually(|| server.counters().open() == 1).await;
+    drop(link);
+    eventually(|| server.counters().open() == 0).await;
+    server.shutdown().await;
+}
+
 /// Sends raw bytes to a host; the host must close the connection with one line that names us, and serve others on.
 async fn closed_after(bytes: &[u8], limits: Limits, reason: &str) {
     let log = LogLines::capture();
