@@ -16,8 +16,8 @@ use crate::demo::{PATIENCE, POLL};
 /// How long a server may take to say how it is.
 const STATE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often the start of a server is tried. Between its death and its new start the system may have lent its port to an
-/// outgoing connection for a moment.
+/// How often the start of a server is tried: where its port cannot be kept while it is down, it may be lent out for a
+/// moment.
 const START_ATTEMPTS: u32 = 10;
 
 /// How long between two of those.
@@ -59,12 +59,11 @@ impl Cluster {
             .tempdir()
             .map_err(|error| Failure::new(format!("cannot make a temporary directory: {error}: set TMPDIR to one")))?;
         let name = directory.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let spec = |id| Spec::new(id, directory.path(), &name).map(|spec| (id, spec));
         let specs: BTreeMap<u64, Spec> = (1..=nodes)
-            .map(|id| {
-                let directory = directory.path().to_owned();
-                (id, Spec { id, directory, cluster_name: name.clone(), peer: "127.0.0.1:0".to_owned() })
-            })
-            .collect();
+            .map(spec)
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::new(format!("cannot get a port on 127.0.0.1: {error}")))?;
         let endpoints = Endpoints::of(vec![String::new(); specs.len()]);
         Ok(Self { directory, specs, running: BTreeMap::new(), endpoints })
     }

@@ -1,12 +1,14 @@
 //! One server in a process of its own.
 
 use std::fs::{File, OpenOptions};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpSocket;
 use tokio::process::{Child, ChildStdin, Command};
 
 use crate::cli::Failure;
@@ -21,11 +23,33 @@ pub(super) struct Spec {
     pub(super) id: u64,
     pub(super) directory: PathBuf,
     pub(super) cluster_name: String,
-    /// Where it listens for its peers: any port at first, then always the one that the membership knows.
+    /// Where it listens for its peers: always where the membership knows it.
     pub(super) peer: String,
+    /// Keeps that port while the server does not run.
+    _kept: Option<TcpSocket>,
 }
 
 impl Spec {
+    /// A server that is yet to be started, with a port of its own.
+    ///
+    /// A port that nobody holds may be lent to any outgoing connection, for as long as that lives, and a server that was
+    /// killed could not be started again. So on Linux this process binds it and never listens on it: the system lends out no
+    /// port that is bound, and lets another process bind and listen as long as all of them say SO_REUSEADDR and none of
+    /// the others listens. Other systems do not let it; there the server takes any port the first time.
+    pub(super) fn new(id: u64, directory: &Path, cluster_name: &str) -> std::io::Result<Self> {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (peer, kept) = if cfg!(target_os = "linux") {
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(any)?;
+            (socket.local_addr()?, Some(socket))
+        } else {
+            (any, None)
+        };
+        let (directory, cluster_name) = (directory.to_owned(), cluster_name.to_owned());
+        Ok(Self { id, directory, cluster_name, peer: peer.to_string(), _kept: kept })
+    }
+
     pub(super) fn log(&self) -> PathBuf {
         self.directory.join(format!("server-{}.log", self.id))
     }
@@ -114,4 +138,23 @@ async fn ready_line(child: &mut Child) -> Option<(String, String)> {
 fn last_line(path: &Path) -> String {
     let log = std::fs::read_to_string(path).unwrap_or_default();
     log.lines().next_back().unwrap_or("it said nothing").to_owned()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kept_port_is_there_for_the_server_alone() {
+        let spec = Spec::new(1, Path::new("nowhere"), "test").unwrap();
+        for _ in 0..2 {
+            // The standard library says SO_REUSEADDR too, as the server does.
+            let listener = TcpListener::bind(&spec.peer).unwrap();
+            let refused = TcpListener::bind(&spec.peer).unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse, "one server listens, not two");
+            drop(listener);
+        }
+    }
 }

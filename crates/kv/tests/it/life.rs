@@ -49,16 +49,15 @@ fn the_command_line_goes_all_the_way() {
 fn what_was_written_is_there_after_a_stop_and_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let server = Process::start(1, dir.path(), &[]);
-    let peer = server.peer.clone();
     assert!(run(&["init", "--endpoints", &server.http]).status.success());
     assert!(run(&["put", "a", "1", "--endpoints", &server.http]).status.success());
     server.stop();
-    let server = Process::start_at(1, dir.path(), &peer, &[]);
+    let server = Process::start(1, dir.path(), &[]);
     assert_eq!(text(&run(&["get", "a", "--endpoints", &server.http]).stdout), "1\n");
     assert!(run(&["put", "b", "2", "--endpoints", &server.http]).status.success());
     server.signal("-KILL");
     server.wait();
-    let server = Process::start_at(1, dir.path(), &peer, &[]);
+    let server = Process::start(1, dir.path(), &[]);
     assert_eq!(text(&run(&["get", "a", "--endpoints", &server.http]).stdout), "1\n");
     assert_eq!(text(&run(&["get", "b", "--endpoints", &server.http]).stdout), "2\n");
     server.stop();

@@ -46,12 +46,8 @@ pub(crate) struct Process {
 impl Process {
     /// Starts one on ports that the system gives.
     pub(crate) fn start(id: u64, data: &Path, more: &[&str]) -> Self {
-        Self::start_at(id, data, "127.0.0.1:0", more)
-    }
-
-    pub(crate) fn start_at(id: u64, data: &Path, peer: &str, more: &[&str]) -> Self {
         let mut command = raftwright();
-        command.args(serve_args(id, data, peer, "127.0.0.1:0")).arg("--exit-on-stdin-close").args(more);
+        command.args(serve_args(id, data, "127.0.0.1:0", "127.0.0.1:0")).arg("--exit-on-stdin-close").args(more);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take();
         let mut line = String::new();
