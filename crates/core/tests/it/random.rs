@@ -252,12 +252,12 @@ fn explore<T: Kind>(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn random_runs_of_the_standard_kind_keep_every_promise() {
-    explore::<Standard>(0..250);
+    explore::<Standard>(0..150);
 }
 
 #[test]
 fn random_runs_of_the_advanced_kind_keep_every_promise() {
-    explore::<Advanced>(1000..1250);
+    explore::<Advanced>(1000..1150);
 }
 
 /// The same seed does the same (Replica, promise 4): what is told of a run is equal, to the letter.
