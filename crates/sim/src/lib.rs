@@ -7,13 +7,15 @@
 //! * [`runtime`]: the runtime of simulated nodes: one thread, virtual time, first in first out;
 //! * [`checkers`]: what must be true of a cluster at every moment, one file a property;
 //! * [`core_world`]: a cluster of pure replicas, its clients and its faults;
-//! * [`scenario`]: the language of scenario files.
+//! * [`scenario`]: the language of scenario files;
+//! * [`node_world`]: a cluster of whole nodes, and scenario files run on it.
 //!
 //! A run is a function of its seed: nothing here reads a clock, starts a thread, or iterates over a hash map.
 
 pub mod checkers;
 pub mod core_world;
 pub mod lin;
+pub mod node_world;
 pub mod runtime;
 pub mod scenario;
 pub mod world;

@@ -2,6 +2,7 @@
 
 mod replay;
 mod run;
+mod scenario;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
@@ -21,6 +22,8 @@ enum Action {
     Run(run::Run),
     /// Runs one seed again and shows what happened.
     Replay(replay::Replay),
+    /// Runs scenario files.
+    Scenario(scenario::Scenario),
 }
 
 impl Command {
@@ -29,6 +32,7 @@ impl Command {
         match self.action {
             Action::Run(run) => run.run(),
             Action::Replay(replay) => replay.run(),
+            Action::Scenario(scenario) => scenario.run(),
         }
     }
 }
