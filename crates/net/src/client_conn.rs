@@ -123,16 +123,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientConn<S> {
         }
     }
 
-    /// Whether the connection has ended while nobody looked. Takes in what has arrived: late answers to abandoned
+    /// Why the connection has ended while nobody looked, if it has. Takes in what has arrived: late answers to abandoned
     /// requests are dropped here.
-    pub(crate) fn poll_is_over(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Option<CallError> {
         loop {
             match self.poll(cx) {
                 Poll::Ready(Ok(_late)) => {}
-                Poll::Ready(Err(_)) => return true,
-                Poll::Pending => return false,
+                Poll::Ready(Err(error)) => return Some(error),
+                Poll::Pending => return None,
             }
         }
+    }
+
+    /// Whether nothing was ever asked on it.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.last_id == 0
     }
 
     /// A write failed; perhaps the peer said why before it closed.

@@ -102,8 +102,11 @@ impl Link {
         loop {
             match &mut self.state {
                 State::Open(conn) => {
-                    if !conn.poll_is_over(cx) {
-                        return Poll::Ready(Ok(()));
+                    let Some(end) = conn.poll_end(cx) else { return Poll::Ready(Ok(())) };
+                    if conn.is_unused() {
+                        // A host that greets and hangs up would be asked again as fast as it can do that.
+                        self.pause();
+                        return Poll::Ready(Err(self.unused(end)));
                     }
                     // It ended between two calls, so nobody is waiting for anything: connect anew without an error.
                     self.state = State::Idle;
@@ -130,6 +133,14 @@ impl Link {
             let (io, session) = dialer.dial(&target, lane).await?;
             Ok(ClientConn::new(io, session, dialer.limits().silence_max))
         })
+    }
+
+    /// The end of a connection on which nothing was asked: as if there had been none.
+    fn unused(&self, end: CallError) -> CallError {
+        match end {
+            CallError::Lost(error) => DialError::Link { address: self.target.address.clone(), error }.into(),
+            other => other,
+        }
     }
 
     fn pause(&mut self) {

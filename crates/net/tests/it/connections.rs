@@ -286,6 +286,32 @@ async fn a_peer_that_is_slow_to_answer_is_not_given_up() {
     assert_eq!(answer.unwrap(), "at last");
 }
 
+/// A host that greets and hangs up is not asked again at once: the call fails, and the next one waits for the pause.
+#[tokio::test]
+async fn a_host_that_greets_and_hangs_up_is_met_once_a_call() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut met = 0;
+    let host = async {
+        loop {
+            drop(RawPeer::accept(&listener).await);
+            met += 1;
+        }
+    };
+    let mut link = Link::new(dialer(node(1)), target(&address, 2), Lane::Control);
+    let calls = async {
+        for _ in 0..3 {
+            // Perhaps it was gone before the request was written, perhaps after: it gets no answer in either case.
+            assert!(link.call(Kind::Vote, body("x"), PATIENCE).await.is_err());
+        }
+    };
+    tokio::select! {
+        () = host => {}
+        () = calls => {}
+    }
+    assert_eq!(met, 3);
+}
+
 /// Fails in every way a handler can.
 struct Failing;
 
