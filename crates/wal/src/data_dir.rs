@@ -10,6 +10,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::{DataDirError, DiskError, shown};
 use crate::format::VERSION;
 use crate::meta::{Meta, MetaError};
+use crate::segments::remove_leftovers;
 
 const LOCK: &str = "LOCK";
 const META: &str = "meta";
@@ -86,6 +87,8 @@ impl<D: Disk> DataDir<D> {
                 Meta { node_id, incarnation, boot_epoch, cluster_id, log_made: false }
             }
         };
+        // Before anything is written: on a full disk this is the room for it.
+        remove_leftovers(&disk, &path.join(WAL))?;
         for dir in [WAL, SNAPSHOTS] {
             // A missing `wal/` beside a `meta` that knows of a log is found by the log, which says what is lost.
             let dir = path.join(dir);

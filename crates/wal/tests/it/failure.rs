@@ -210,3 +210,20 @@ fn segments_go_in_order_also_when_one_cannot_go() {
         assert!(disk.files().len() < segments / 2, "in the end they are gone: {:?}", disk.files());
     }
 }
+
+/// What a prepared segment takes is there for the start on a disk without a free byte.
+#[test]
+fn a_node_starts_on_a_full_disk_by_what_it_had_prepared() {
+    let disk = SimDisk::new(1);
+    let mut node = node(&disk);
+    node.done(Op::Append(vec![entry(1, 2, 3000)]));
+    while node.writer.housekeep() {}
+    let before = Model::of(&node.log);
+    let spare = Path::new(ROOT).join("wal/spare");
+    assert!(disk.files().contains(&spare));
+    disk.kill();
+    let used: usize = disk.files().iter().filter_map(|path| disk.content(path)).map(|content| content.len()).sum();
+    disk.set_capacity(Some(used as u64));
+    assert_eq!(Model::of(&Node::open(&disk).unwrap().log), before);
+    assert!(!disk.files().contains(&spare));
+}
