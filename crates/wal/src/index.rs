@@ -6,6 +6,13 @@ use bytes::Bytes;
 
 use crate::record::{Extent, RawLogId};
 
+/// What a payload in memory costs besides its bytes: its place here, and what an allocation takes.
+const PAYLOAD_OVERHEAD: usize = 64;
+
+fn cost(payload: &Bytes) -> usize {
+    payload.len() + PAYLOAD_OVERHEAD
+}
+
 /// Where the payload of an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -44,6 +51,7 @@ pub(crate) struct Index {
     runs: VecDeque<Run>,
     /// Payloads of the last entries.
     recent: VecDeque<Bytes>,
+    /// What they cost.
     recent_bytes: usize,
 }
 
@@ -131,7 +139,7 @@ impl Index {
         self.slots.push_back(slot);
         match payload {
             Some(payload) => {
-                self.recent_bytes += payload.len();
+                self.recent_bytes += cost(&payload);
                 self.recent.push_back(payload);
             }
             None => {
@@ -146,7 +154,7 @@ impl Index {
         while !self.slots.is_empty() && self.next() > from {
             self.slots.pop_back();
             if let Some(payload) = self.recent.pop_back() {
-                self.recent_bytes -= payload.len();
+                self.recent_bytes -= cost(&payload);
             }
         }
         while self.runs.back().is_some_and(|run| run.first >= from) {
@@ -168,7 +176,7 @@ impl Index {
             if self.recent.len() == self.slots.len()
                 && let Some(payload) = self.recent.pop_front()
             {
-                self.recent_bytes -= payload.len();
+                self.recent_bytes -= cost(&payload);
             }
             self.slots.pop_front();
             self.first += 1;
@@ -210,7 +218,7 @@ impl Index {
                 break;
             }
             let Some(payload) = self.recent.pop_front() else { break };
-            self.recent_bytes -= payload.len();
+            self.recent_bytes -= cost(&payload);
         }
     }
 
@@ -275,5 +283,18 @@ mod tests {
         index.written(2, 77, 1, 5000, 7);
         index.evict(0);
         assert!(index.payload(2).is_some(), "another entry of this index was written, not this one");
+    }
+
+    #[test]
+    fn payloads_without_bytes_cost_memory_too() {
+        let mut index = Index::default();
+        for at in 1..=1000 {
+            let slot = Slot { place: Place::Disk { segment: 1, offset: 0 }, len: 0, crc: 0, kind: 0 };
+            index.append(id(1, at), slot, Some(Bytes::new()));
+            index.evict(10 * PAYLOAD_OVERHEAD);
+        }
+        assert_eq!(index.recent.len(), 10);
+        index.truncate(1);
+        assert_eq!((index.recent.len(), index.recent_bytes), (0, 0));
     }
 }

@@ -22,7 +22,7 @@ pub struct WalOptions {
     pub queue_bytes_max: usize,
     /// Bound of the queue in number of writes.
     pub queue_ops_max: usize,
-    /// Payloads of recent entries kept in memory.
+    /// Memory for the payloads of recent entries, with what it costs to keep them.
     pub recent_bytes_max: usize,
     /// How much of the next segment is prepared (zeroed and synced) in one step.
     pub prepare_step_bytes: usize,

@@ -283,7 +283,10 @@ impl Trailer {
     }
 }
 
-/// Builds one batch in one buffer, which it keeps for the next.
+/// Largest buffer that is kept for the next batch, in bytes: that of a batch of the usual bound.
+const BUFFER_KEPT_MAX: usize = 8 << 20;
+
+/// Builds one batch in one buffer, which it keeps for the next unless it has grown beyond use.
 ///
 /// The number of records is fixed when it begins, so that the table can stand in front; each payload is copied once.
 pub(crate) struct Encoder {
@@ -300,6 +303,12 @@ impl Encoder {
         Self { buffer: Vec::new(), count: 0, filled: 0, salt: 0, position: 0, before: 0 }
     }
 
+    /// Bytes that it holds on to.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Bytes that a batch of `count` records with `payload` bytes in all takes, padding included.
     pub(crate) fn batch_len(count: usize, payload: usize, vote_len: usize) -> usize {
         padded(BATCH_HEADER_LEN + 2 * HEAD_LEN * count + payload + TRAILER_FIXED_LEN + vote_len + TRAILER_END_LEN)
@@ -308,6 +317,7 @@ impl Encoder {
     /// Begins a batch of exactly `count` records at `position` of the segment with this salt.
     pub(crate) fn begin(&mut self, count: usize, salt: u64, position: u64, before: u32) {
         self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_KEPT_MAX);
         self.buffer.resize(BATCH_HEADER_LEN + HEAD_LEN * count, 0);
         (self.count, self.filled) = (count, 0);
         (self.salt, self.position, self.before) = (salt, position, before);

@@ -93,6 +93,17 @@ fn a_batch_comes_back() {
     }
 }
 
+#[test]
+fn one_long_batch_takes_no_memory_for_ever() {
+    let mut encoder = Encoder::new();
+    for len in [64 << 20, 5] {
+        encoder.begin(1, SALT, 4096, 0);
+        encoder.record(RecordKind::Entry, 1, ID, &vec![7; len]);
+        encoder.end(&trailer());
+    }
+    assert!(encoder.capacity() <= 16 << 20, "{}", encoder.capacity());
+}
+
 /// What belongs to another place, another segment or another history does not verify.
 #[test]
 fn a_batch_verifies_at_its_place_only() {
