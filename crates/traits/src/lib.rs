@@ -16,6 +16,8 @@ mod node;
 mod runtime;
 mod snapshot;
 mod state_machine;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "tokio-rt")]
 mod tokio_runtime;
 mod type_config;

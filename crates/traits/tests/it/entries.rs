@@ -46,8 +46,7 @@ fn payload_bytes_are_shared() {
 #[test]
 fn the_bytes_of_a_membership_are_fixed() {
     let entry = Entry::<TestConfig>::of_membership(id(0, 1), membership());
-    let expected =
-        r#"{"configs":[[1],[1,2]],"nodes":{"1":{"addr":"127.0.0.1:1"},"2":{"addr":"127.0.0.1:2","incarnation":"0000000000000007"}}}"#;
+    let expected = r#"{"configs":[[1],[1,2]],"nodes":{"1":{"addr":"127.0.0.1:1"},"2":{"addr":"127.0.0.1:2","incarnation":"0000000000000007"}}}"#;
     assert_eq!(entry.payload_bytes(), expected.as_bytes());
 }
 

@@ -1,9 +1,13 @@
 //! The vocabulary of the full layer: what the provided parts promise.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod entries;
 mod flushed;
 mod log;
 mod settings;
+mod suite;
+mod wrong_stores;
 
 use bytes::Bytes;
 use raftwright_traits::{CommittedTerm, Entry, EntryPayload, LogId};
