@@ -268,13 +268,17 @@ impl<C: RaftTypeConfig, B: StoreBuilder<C>> Trial<C, B> {
         Ok(())
     }
 
-    /// Appends, after saving the vote of the entries' leader if it is not yet saved: nobody has entries of a term that it
-    /// has not seen.
-    pub(super) fn append(&mut self, entries: Vec<C::Entry>) -> Checked {
-        let term = entries.iter().map(|entry| entry.log_id().leader_id.term()).max().unwrap_or_default();
-        if self.model.vote.is_none_or(|vote| vote.term() < term) {
-            self.submit(Op::Vote(self.vote(term, 1).commit()))?;
+    /// Saves the vote of the leader of that term if it is not yet saved: nobody has anything of a term that it has not seen.
+    fn see_term(&mut self, term: u64) -> Checked {
+        if term == 0 || self.model.vote.is_some_and(|vote| vote.term() >= term) {
+            return Ok(());
         }
+        self.submit(Op::Vote(self.vote(term, 1).commit()))
+    }
+
+    /// Appends, after saving the vote of the entries' leader.
+    pub(super) fn append(&mut self, entries: Vec<C::Entry>) -> Checked {
+        self.see_term(entries.iter().map(|entry| entry.log_id().leader_id.term()).max().unwrap_or_default())?;
         self.submit(Op::Append(entries))
     }
 
@@ -287,7 +291,9 @@ impl<C: RaftTypeConfig, B: StoreBuilder<C>> Trial<C, B> {
         self.submit(Op::Truncate(since))
     }
 
+    /// Purges, after saving the vote of that term's leader.
     pub(super) fn purge(&mut self, term: u64, index: LogIndex) -> Checked {
+        self.see_term(term)?;
         self.submit(Op::Purge(self.id(term, index)))
     }
 

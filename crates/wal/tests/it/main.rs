@@ -8,4 +8,5 @@ mod damage;
 mod failure;
 mod harness;
 mod history;
+mod suite;
 mod typed;
