@@ -15,7 +15,8 @@ pub struct ReplicaConfig {
     pub election_timeout_max: Span,
     /// Ask before campaigning, so that a server that cannot win does not disturb (Thesis §9.6).
     pub pre_vote: bool,
-    /// Most bytes of entries that a leader has proposed and not yet committed. Past it, proposals are refused as busy.
+    /// Most bytes of entries that a leader has proposed and that are not yet committed, or not yet durable on its own disk.
+    /// Past it, proposals are refused as busy.
     pub uncommitted_bytes_max: usize,
     /// Most log writes submitted and not completed. Past it, the server refuses what would need another.
     pub writes_max: usize,

@@ -28,7 +28,7 @@ pub(crate) struct Leading<T: Types> {
     next_stream: StreamId,
     rounds: Rounds<T>,
     heartbeat_at: Time,
-    /// Entries of this leadership that are not committed, with their sizes; oldest first.
+    /// Proposals of this leadership that are not committed or not durable here, with their sizes; oldest first.
     uncommitted: VecDeque<(LogIndex, usize)>,
     uncommitted_bytes: usize,
     /// Who waits for the change that is under way.
@@ -269,14 +269,10 @@ impl<T: Types> Leading<T> {
                 effects.note(Note::TargetNeedsSnapshot { target: id });
                 Next::Stay
             }
-            Report::Matched { from, matched } if from.id == id && self.is_leaving(&from) => {
-                if let Some(target) = self.targets.get_mut(&id) {
-                    target.matched = target.matched.max(matched.index);
-                }
-                Next::Stay
-            }
             Report::Matched { from, matched } => {
-                if from.id != id || !self.is_member(state, &from, effects) {
+                // A server that is on its way out counts for nothing, but what it has stored says when it may be left.
+                let member = state.membership().contains(&id);
+                if from.id != id || (member && !self.is_member(state, &from, effects)) {
                     return Next::Stay;
                 }
                 self.on_matched(state, now, &from, matched, effects)
@@ -329,8 +325,9 @@ impl<T: Types> Leading<T> {
 
     // ---- commitment ----
 
-    /// Something became durable, here or elsewhere: commit what a quorum has, if it is of our own term (Raft §5.3, §5.4.2).
+    /// Something became durable, here or elsewhere: commit what a quorum has, if it is of our own term (Raft §5.3, Raft §5.4.2).
     pub(crate) fn advance_commit(&mut self, state: &mut State<T>, now: Time, effects: &mut Effects<T>) -> Next<T> {
+        self.release_uncommitted(state);
         let me = state.me();
         let durable = if state.is_admitted() { state.writes.durable_index() } else { 0 };
         let at_quorum = state.membership().quorum_value(|id| {
@@ -343,9 +340,7 @@ impl<T: Types> Leading<T> {
         {
             debug_assert_eq!(log_id.leader_id, self.leader_id, "from our blank entry on, all entries are ours");
             state.commit(log_id, effects);
-            while let Some((_, bytes)) = self.uncommitted.pop_front_if(|(at, _)| *at <= index) {
-                self.uncommitted_bytes -= bytes;
-            }
+            self.release_uncommitted(state);
             self.tell_tail(state, effects);
             if state.memberships.is_committed() && !state.membership().is_joint() && !state.is_voter() {
                 // We have led the cluster to a membership without us; now that it stands, we leave (Raft §6).
@@ -355,6 +350,15 @@ impl<T: Types> Leading<T> {
             self.settle_membership(state, now, effects);
         }
         Next::Stay
+    }
+
+    /// Gives back the room of proposals that are committed *and* durable here: what the quorum has may still be queued for
+    /// our own disk, and that queue must not grow past the bound either.
+    fn release_uncommitted(&mut self, state: &State<T>) {
+        let settled = state.committed.index_or_zero().min(state.writes.durable_index());
+        while let Some((_, bytes)) = self.uncommitted.pop_front_if(|(at, _)| *at <= settled) {
+            self.uncommitted_bytes -= bytes;
+        }
     }
 
     fn confirm_rounds(&mut self, state: &State<T>, effects: &mut Effects<T>) {

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Something to say that is true only once it is durable. It can be made by anybody in the core, but nobody can send it:
-/// only [`Outbox::after`] takes it, and only becoming durable releases it.
+/// only `Outbox::after` takes it, and only becoming durable releases it.
 #[derive(Debug)]
 #[must_use = "a promise that is not put into the outbox is never kept"]
 pub struct Promise<T: Types>(pub(crate) Promised<T>);

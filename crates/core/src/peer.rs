@@ -20,6 +20,10 @@ impl<T: Types> Replica<T> {
     ) -> Next<T> {
         let state = &mut self.state;
         let pre_vote = request.kind == VoteKind::PreVote;
+        if !pre_vote {
+            // Our own next candidacy must be above it, or candidates that cannot win stay ahead of us for ever (Raft §5.1).
+            state.see_vote(&request.from, Some(&request.vote));
+        }
         let granted = match refuse_vote(state, &self.role, now, &request) {
             Some(what) => {
                 if let Some(note) = what {
@@ -37,12 +41,12 @@ impl<T: Types> Replica<T> {
         let response =
             VoteResponse { from: state.identity, kind: request.kind, asked: request.vote, granted, vote: state.vote };
         if state.is_outbox_full() && !state.is_vote_durable() {
-            // Nothing is promised, so nothing needs to wait.
+            // No room to wait until it may be said. A vote that is given stays given, and is said when it is asked for again.
             effects.reply(ticket, Reply::Vote(VoteResponse { granted: false, vote: None, ..response }));
-            return Next::Stay;
+        } else {
+            // A vote is said only when it is durable, with the term in one write (BUGS 4, 6).
+            state.promise(Promise::vote(ticket, response), 0, effects);
         }
-        // A vote is said only when it is durable, with the term in one write (BUGS 4, 6).
-        state.promise(Promise::vote(ticket, response), 0, effects);
         if grants { Next::Follow(None) } else { Next::Stay }
     }
 
@@ -174,6 +178,13 @@ impl<T: Types> Replica<T> {
     /// of leaderCommit and the index of the last new entry).
     fn commit_verified(&mut self, committed: LogIdOf<T>, effects: &mut Effects<T>) {
         let state = &mut self.state;
+        if let (Some(last), Some(vote)) = (state.last(), state.vote)
+            && last.leader_id == vote.leader_id.to_committed()
+        {
+            // Our last entry is this leader's own, so all before it is the leader's too (Log Matching, Raft §5.3). A server
+            // that was restarted under an idle leader learns from this how far to commit.
+            state.verified = state.verified.max(last.index);
+        }
         let index = committed.index.min(state.verified);
         if let Some(log_id) = state.shape.log_id_at(index) {
             state.commit(log_id, effects);
