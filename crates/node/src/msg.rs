@@ -74,7 +74,7 @@ pub(crate) enum Waiting<C: RaftTypeConfig> {
     Read(ReadTx<C>),
     Initialize(Tx<LogIdOf<C>, InitializeError<C>>),
     Change(ChangeTx<C>),
-    Transfer(TransferTx<C>),
+    Transfer(C::NodeId, TransferTx<C>),
 }
 
 /// What is left to do once a waiter has met its reply.
@@ -86,7 +86,7 @@ pub(crate) enum Met<C: RaftTypeConfig> {
     /// The read waits for this entry to be applied.
     Read(LogIdOf<C>, ReadTx<C>),
     /// The transfer waits for the target to take over.
-    Transferring(TransferTx<C>),
+    Transferring(C::NodeId, TransferTx<C>),
     /// The reply is of a kind that this waiter did not ask for. The replica never does that.
     Mismatch,
 }
@@ -101,14 +101,14 @@ impl<C: RaftTypeConfig> Waiting<C> {
             (Waiting::Append(tx), Reply::Append(response)) => drop(tx.send(response)),
             (Waiting::Write(tx), Reply::Proposed(log_id)) => return Met::Proposed(log_id, tx),
             (Waiting::Read(tx), Reply::Read { read_log_id }) => return Met::Read(read_log_id, tx),
-            (Waiting::Transfer(tx), Reply::Transferring) => return Met::Transferring(tx),
+            (Waiting::Transfer(to, tx), Reply::Transferring) => return Met::Transferring(to, tx),
             (Waiting::Initialize(tx), Reply::Done { log_id }) => drop(tx.send(Ok(log_id))),
             (Waiting::Change(tx), Reply::Done { log_id }) => drop(tx.send(Ok(log_id))),
             (Waiting::Write(tx), Reply::Refused(refusal)) => drop(tx.send(Err(write_error(refusal, nodes)))),
             (Waiting::Read(tx), Reply::Refused(refusal)) => drop(tx.send(Err(read_error(refusal, nodes)))),
             (Waiting::Initialize(tx), Reply::Refused(refusal)) => drop(tx.send(Err(initialize_error(refusal)))),
             (Waiting::Change(tx), Reply::Refused(refusal)) => drop(tx.send(Err(change_error(refusal, nodes)))),
-            (Waiting::Transfer(tx), Reply::Refused(refusal)) => drop(tx.send(Err(transfer_error(refusal, nodes)))),
+            (Waiting::Transfer(_, tx), Reply::Refused(refusal)) => drop(tx.send(Err(transfer_error(refusal, nodes)))),
             (
                 Waiting::Vote(_)
                 | Waiting::Heartbeat(_)
@@ -117,7 +117,7 @@ impl<C: RaftTypeConfig> Waiting<C> {
                 | Waiting::Read(_)
                 | Waiting::Initialize(_)
                 | Waiting::Change(_)
-                | Waiting::Transfer(_),
+                | Waiting::Transfer(..),
                 _,
             ) => return Met::Mismatch,
         }

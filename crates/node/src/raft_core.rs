@@ -10,8 +10,8 @@ use std::task::Poll;
 
 use raftwright_core::{Effects, Input, Replica, Rng, ServerState};
 use raftwright_traits::{
-    AsyncRuntime, ClientWriteError, Fatal, LinearizableReadError, Of, RaftLogStorage, RaftNetworkFactory,
-    RaftTypeConfig, Span, Time, TransferLeaderError,
+    AsyncRuntime, ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, Of, RaftLogStorage,
+    RaftNetworkFactory, RaftTypeConfig, Span, Time, TransferLeaderError,
 };
 use tokio::sync::mpsc;
 
@@ -42,8 +42,8 @@ pub(crate) struct RaftCore<C: RaftTypeConfig, N, LS> {
     alarm: Alarm<C::AsyncRuntime>,
     tickets: Tickets<Waiting<C>>,
     pending: PendingWrites<C>,
-    /// The transfers that were asked for, and when their callers are told that it took too long.
-    transfers: Vec<(Time, TransferTx<C>)>,
+    /// The transfers that were asked for: to whom, and when their callers are told that it took too long.
+    transfers: Vec<(Time, C::NodeId, TransferTx<C>)>,
     worker: Arc<Inbox<C>>,
     streams: Streams<C, N>,
     published: Published<C>,
@@ -151,7 +151,7 @@ where
     }
 
     fn deadline(&self) -> Option<Time> {
-        let transfer = self.transfers.iter().map(|(until, _)| *until).min();
+        let transfer = self.transfers.iter().map(|(until, _, _)| *until).min();
         let replica = if self.may_wake() { self.replica.deadline() } else { None };
         [replica, transfer].into_iter().flatten().min()
     }
@@ -251,7 +251,7 @@ where
                 Input::RemoveLearners { ticket: tickets.issue(Waiting::Change(tx)), ids }
             }
             RaftMsg::TransferLeader { to, tx } => {
-                Input::TransferLeader { ticket: tickets.issue(Waiting::Transfer(tx)), to }
+                Input::TransferLeader { ticket: tickets.issue(Waiting::Transfer(to, tx)), to }
             }
             RaftMsg::Elect => Input::Elect,
             RaftMsg::Beat => Input::Beat,
@@ -265,22 +265,33 @@ where
         if self.transfers.is_empty() {
             return;
         }
-        let leads = self.replica.server_state() == ServerState::Leader;
         let now = self.now;
-        for (until, tx) in std::mem::take(&mut self.transfers) {
-            if !leads {
-                let _ = tx.send(Ok(()));
-            } else if until <= now {
-                let _ = tx.send(Err(TransferLeaderError::Deadline));
-            } else {
-                self.transfers.push((until, tx));
-            }
+        let other_leader = self.replica.leader().filter(|leader| *leader != self.shared.id);
+        for (until, to, tx) in std::mem::take(&mut self.transfers) {
+            // That this server leads no more is not enough: it may have lost its quorum.
+            let answer = match other_leader {
+                Some(leader) if leader == to => Ok(()),
+                Some(_) => Err(TransferLeaderError::ForwardToLeader(self.forward())),
+                None if until <= now => Err(TransferLeaderError::Deadline),
+                None => {
+                    self.transfers.push((until, to, tx));
+                    continue;
+                }
+            };
+            let _ = tx.send(answer);
         }
     }
 
-    fn await_transfer(&mut self, tx: TransferTx<C>) {
+    /// The leader that this server knows.
+    fn forward(&self) -> ForwardToLeader<C> {
+        let leader_id = self.replica.leader();
+        let node = leader_id.and_then(|id| self.replica.membership().membership.node(&id).cloned());
+        ForwardToLeader { leader_id, leader_node: node }
+    }
+
+    fn await_transfer(&mut self, to: C::NodeId, tx: TransferTx<C>) {
         let timeout = Span::from_millis(self.shared.config.election_timeout_max) * TRANSFER_TIMEOUTS;
-        self.transfers.push((self.now + timeout, tx));
+        self.transfers.push((self.now + timeout, to, tx));
     }
 
     /// The end: everybody who waits is told, every task ends. To be called once, whatever made the end.

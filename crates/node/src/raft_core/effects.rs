@@ -86,7 +86,7 @@ where
             Met::Answered => {}
             Met::Proposed(log_id, tx) => self.on_proposed(log_id, tx),
             Met::Read(log_id, tx) => self.on_read_confirmed(log_id, tx),
-            Met::Transferring(tx) => self.await_transfer(tx),
+            Met::Transferring(to, tx) => self.await_transfer(to, tx),
             Met::Mismatch => tracing::error!(%ticket, "the replica gave a reply that was not asked for"),
         }
     }
