@@ -123,6 +123,13 @@ impl State {
             let text = format!("it says that it is node {node}, which is this node: two nodes were given the same id");
             return Err(Refusal::new(RefusalReason::NotAPeer, text));
         }
+        if let (Some(ours), Some(theirs)) = (self.own.cluster, peer.identity.cluster)
+            && ours != theirs
+        {
+            // The handshake has compared them too, but perhaps before this node had joined a cluster.
+            let text = format!("this node is of cluster {ours}, the peer of cluster {theirs}");
+            return Err(Refusal::new(RefusalReason::WrongCluster, text));
+        }
         let stated =
             peer.identity.incarnation.map(|incarnation| Seen { incarnation, boot_epoch: peer.identity.boot_epoch });
         let seen = self.seen.get(&node).copied();

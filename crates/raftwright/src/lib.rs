@@ -49,7 +49,7 @@ pub use easy_config::EasyConfig;
 pub use protocol::{AdminRequest, Leader, Member, Members, NodeStatus, RequestError};
 pub use replicated::Replicated;
 pub use server::{Connections, InitError, SERVER_DEADLINE, Server, ServerBuilder};
-pub use service::COMMAND_BYTES_MAX;
+pub use service::{COMMAND_BYTES_MAX, REQUEST_WAIT_MAX};
 pub use sessions::{SESSION_BYTES_MAX, SESSION_WINDOW, SESSIONS_MAX, SessionId};
 pub use start_error::StartError;
 pub use state_machine::{BoxError, StateMachine, decode, encode};

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use raftwright_net::{Fault, FaultCode, RaftService, Session};
@@ -22,6 +23,9 @@ use crate::state_machine::{StateMachine, decode_exactly};
 
 /// Longest command with its envelope, in bytes. A longer one is refused; split it.
 pub const COMMAND_BYTES_MAX: usize = 16 << 20;
+
+/// Longest time that a client's request is worked on, whatever the client says. Clients ask again well before it.
+pub const REQUEST_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The node behind a server: shared by its listener, its clients and its handle.
 pub(crate) struct Service<SM> {
@@ -58,6 +62,8 @@ impl<SM: StateMachine> Service<SM> {
     /// Does what a client asks, within the time that the client will wait.
     pub(crate) async fn call(&self, request: Request) -> Result<Bytes, RequestError> {
         let Request { op, wait, payload } = request;
+        // A client that says it will wait for days holds a place for no longer than this.
+        let wait = wait.min(REQUEST_WAIT_MAX);
         match op {
             // The deadline of a write is kept inside, where it is known what has become of it.
             Op::Write => self.write(payload, wait.into()).await,

@@ -1,6 +1,6 @@
 //! What a client's call can end with.
 
-use raftwright_net::CallError;
+use raftwright_net::{CallError, FaultCode};
 use raftwright_traits::{Outcome, UnknownReason};
 
 use crate::protocol::RequestError;
@@ -107,9 +107,11 @@ impl Trouble {
                 | CallError::Protocol(_)
                 | CallError::Refused(_)
                 | CallError::Silent
-                | CallError::Fault(_)
                 | CallError::ShutDown,
             ) => Next::Elsewhere,
+            // Done, and every server would give the same answer.
+            Trouble::Call(CallError::Fault(fault)) if fault.code == FaultCode::AnswerTooLong => Next::Final,
+            Trouble::Call(CallError::Fault(_)) => Next::Elsewhere,
             Trouble::Garbage(_) => Next::Elsewhere,
         }
     }

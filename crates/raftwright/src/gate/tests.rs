@@ -137,6 +137,10 @@ fn a_blank_node_joins_the_first_cluster_that_comes_and_stays_there() {
     assert_eq!(gate.cluster_id(), None);
     gate.admit(&peer(2, 22, 1)).unwrap();
     assert_eq!(gate.cluster_id(), Some(CLUSTER));
+    // Another cluster's peer whose handshake began while this node had no cluster yet.
+    let mut late = peer(3, 33, 1);
+    late.identity.cluster = Some(ClusterId(78).into());
+    assert_eq!(reason(gate.admit(&late)), RefusalReason::WrongCluster);
     drop(gate);
     let options = DataDirOptions { node_id: 1, random: 12 };
     let dir = DataDir::open(RealDisk, &temp.path().join("d"), options).unwrap();

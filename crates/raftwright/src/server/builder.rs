@@ -9,7 +9,7 @@ use std::sync::Arc;
 use raftwright_net::{Dialer, Limits, Listener, RaftHandler, TcpNetworkFactory};
 use raftwright_node::Raft;
 use raftwright_traits::{
-    AsyncRuntime, BasicNode, Config, Fatal, InitializeError, LogIdOption, RaftError, TokioRuntime,
+    AsyncRuntime, BasicNode, Config, ConfigError, Fatal, InitializeError, LogIdOption, RaftError, TokioRuntime,
 };
 use raftwright_wal::{DataDir, DataDirOptions, RealDisk, WalLog, WalOptions};
 
@@ -140,6 +140,7 @@ impl<SM: StateMachine> ServerBuilder<SM> {
         let path = self.data_dir.clone().ok_or(StartError::Missing("data_dir"))?;
         let listen_on = self.listen.ok_or(StartError::Missing("listen"))?;
         let config = Config { cluster_name: self.cluster_name.clone(), ..self.config.clone() }.validate()?;
+        check_queues(&config, &self.wal)?;
         let initial = check_initial_cluster(id, &self.initial_cluster)?;
 
         let options = DataDirOptions { node_id: id, random: runtime.random_u64() };
@@ -173,6 +174,24 @@ impl<SM: StateMachine> ServerBuilder<SM> {
             false => Ok(server),
         }
     }
+}
+
+/// The node refuses work before the log's queue is full, for a full queue stops the log: it has no way to refuse.
+fn check_queues(config: &Config, wal: &WalOptions) -> Result<(), ConfigError> {
+    let no = |setting, why| Err(ConfigError { setting, why });
+    // A follower's queue holds what a leader has on the way to it, and more when leaders change.
+    let bytes_max = wal.queue_bytes_max / 2;
+    if config.uncommitted_bytes_max > bytes_max {
+        return no("uncommitted_bytes_max", format!("is more than {bytes_max}, half of the log's queue_bytes_max"));
+    }
+    if config.inflight_bytes_max > bytes_max {
+        return no("inflight_bytes_max", format!("is more than {bytes_max}, half of the log's queue_bytes_max"));
+    }
+    if config.log_writes_max > wal.queue_ops_max / 2 {
+        let ops_max = wal.queue_ops_max / 2;
+        return no("log_writes_max", format!("is more than {ops_max}, half of the log's queue_ops_max"));
+    }
+    Ok(())
 }
 
 fn check_initial_cluster(id: u64, list: &[(u64, String)]) -> Result<BTreeMap<u64, String>, StartError> {
