@@ -37,7 +37,7 @@ impl Checker for Monotonic {
                 };
                 let before = self.votes.insert((who.node, who.incarnation.0), vote);
                 match before {
-                    Some(before) if before != vote && !(before < vote) => {
+                    Some(before) if !matches!(vote.partial_cmp(&before), Some(order) if order.is_ge()) => {
                         Err(format!("the disk of node {} had the vote {before} and now has {vote}", who.node))
                     }
                     Some(_) | None => Ok(()),

@@ -3,7 +3,7 @@
 //! * [`types`]: what is replicated; [`machine`]: the map it makes; [`store`]: a node's log, on disk and under way;
 //! * [`profile`]: what kind of run a seed is;
 //! * [`server`]: one node; [`wire`]: what is under way between nodes; [`cluster`]: the event loop;
-//! * [`client`] and [`traffic`]: what clients do and see; [`nemesis`]: what goes wrong;
+//! * [`client`]: what clients do and see; [`nemesis`]: what goes wrong;
 //! * [`run`]: one seed from its beginning to its verdict; [`trace`]: what happened in it.
 
 pub mod client;

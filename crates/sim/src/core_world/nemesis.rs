@@ -6,7 +6,7 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use raftwright_core::{Input, Node};
+use raftwright_core::{Input, LogIdOption, Node};
 
 use super::cluster::{Cluster, Event};
 use super::profile::Classes;
@@ -676,22 +676,17 @@ impl Cluster {
         self.later(Duration::ZERO, Duration::from_secs(3), Act::Restart(victim));
     }
 
-    /// Deletes the log up to what every node has durably, so that nobody needs a snapshot.
+    /// Deletes the log up to what every node has durably and the leader knows that it has, so that nobody needs a snapshot.
     fn purge(&mut self) {
         let node = self.anybody();
-        let everywhere = self
-            .servers
-            .0
-            .iter()
-            .map(|server| {
-                server
-                    .store
-                    .durable()
-                    .last()
-                    .map_or(0, |id| id.index)
-                    .min(server.saved.applied().map_or(0, |id| id.index))
-            })
-            .min();
+        let Some((_, server)) = self.leader() else { return };
+        let Some(process) = &server.process else { return };
+        let known = process.replica.matched().map(|(_, matched)| matched.index_or_zero());
+        let stored =
+            self.servers.0.iter().map(|server| {
+                server.store.durable().last().index_or_zero().min(server.saved.applied().index_or_zero())
+            });
+        let everywhere = known.chain(stored).min();
         let Some((upto, _)) = everywhere.and_then(|index| self.ledger.get(index)) else { return };
         if let Some(server) = self.servers.get(node)
             && server.process.is_some()

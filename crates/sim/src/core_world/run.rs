@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use raftwright_core::{Input, LogIdOption};
 
-use super::cluster::{Cluster, Event, Failure};
+use super::cluster::{Cluster, Failure};
 use super::machine::MapModel;
 use super::profile::{Profile, ProfileName};
 use super::server::{Caller, Work};
@@ -346,14 +346,6 @@ fn judge_history(cluster: &mut Cluster) -> u64 {
         cluster.fail("client histories are linearizable", "Raft §8", what);
     }
     stats.operations as u64
-}
-
-/// The first event of a cluster, for tests that drive one by hand.
-impl Cluster {
-    /// Schedules an event of the world.
-    pub fn schedule(&mut self, at: SimTime, event: Event) {
-        self.queue.push(at, event);
-    }
 }
 
 /// For reports: a failure in one line.

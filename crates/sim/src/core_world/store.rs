@@ -225,13 +225,11 @@ impl SimStore {
 
     fn chain(&self, entries: Vec<SimEntry>) -> Result<Vec<Stored>, BadWrite> {
         let mut chain = self.readable.last_chain();
-        let mut next = self.readable.last().next_index();
         let mut batch = Vec::with_capacity(entries.len());
-        for entry in entries {
+        for (next, entry) in (self.readable.last().next_index()..).zip(entries) {
             if entry.log_id.index != next {
                 return Err(BadWrite(format!("entry {} appended where {next} belongs", entry.log_id)));
             }
-            next += 1;
             chain = entry.chained(chain);
             batch.push(Stored { entry, chain });
         }

@@ -53,7 +53,7 @@ impl<O, R> History<O, R> {
         Self { operations: Vec::new() }
     }
 
-    /// Records a call. Until [`History::returned`] or [`History::no_effect`] says otherwise, its outcome is unknown.
+    /// Records a call. Until [`History::returned`] says otherwise, its outcome is unknown.
     pub fn invoke(&mut self, client: u64, at: Stamp, op: O) -> OpId {
         self.operations.push(Operation { client, invoked: at, op, outcome: Outcome::Unknown });
         OpId(self.operations.len() - 1)

@@ -17,11 +17,14 @@ use super::types::App;
 use crate::runtime::SimRuntime;
 use crate::world::{Lane, NodeId};
 
+/// Handles a request on the node that it has reached. May be done more than once: a network can double a message.
+pub type Handle = dyn Fn(Raft<App>, &SimRuntime) + Send + Sync;
+
 /// What happens when mail arrives.
 #[derive(Clone)]
 pub enum Job {
     /// A request: handled by the node, in a task of its own.
-    Call(Arc<dyn Fn(Raft<App>, &SimRuntime) + Send + Sync>),
+    Call(Arc<Handle>),
     /// An answer: given to whoever waits, if anybody still does.
     Return(Arc<dyn Fn() + Send + Sync>),
 }

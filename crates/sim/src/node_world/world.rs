@@ -31,6 +31,9 @@ enum Event {
     Flushed(NodeId, u64),
 }
 
+/// The outcome of a start, once there is one.
+type Started = Option<Result<Raft<App>, Fatal>>;
+
 /// One node.
 pub struct Node {
     disk: SimDisk,
@@ -168,7 +171,7 @@ impl NodeWorld {
             WalLog::<App, SimDisk>::open_with_writer(Arc::new(dir), small).map_err(|error| error.to_string())?;
         let map = Map::default();
         let network = Factory { from: id, mail: mail.clone(), runtime: runtime.clone() };
-        let started: Arc<Mutex<Option<Result<Raft<App>, Fatal>>>> = Arc::default();
+        let started: Arc<Mutex<Started>> = Arc::default();
         let (slot, machine, on, config) =
             (Arc::clone(&started), map.clone(), runtime.clone(), Arc::new(config.clone()));
         runtime.spawn(async move {

@@ -1,7 +1,7 @@
 //! Scenario files: a story about a cluster, one command a line, and what must be true in it.
 //!
 //! * [`ast`]: what a file says, as closed enums;
-//! * [`parse`]: from text, with the line and what was expected where it does not parse;
+//! * [`mod@parse`]: from text, with the line and what was expected where it does not parse;
 //! * [`print`]: back to text, in one normal form.
 //!
 //! `docs/scenarios.md` documents the language with an example of each command.

@@ -106,10 +106,6 @@ faults! {
     Torn = "torn-write",
     /// D3: a flush fails.
     FlushFails = "flush-fails",
-    /// D5: the disk is full.
-    DiskFull = "disk-full",
-    /// D7: a stored byte flips.
-    BitRot = "bit-rot",
     /// D19: flushes take very long.
     SlowDisk = "slow-disk",
     /// D19: a flush hangs.
@@ -140,8 +136,6 @@ faults! {
     ForcedElectionLeader = "forced-election-at-leader",
     /// C1: a client gives up before the answer.
     ClientTimeout = "client-timeout",
-    /// C2: a client sends a command twice.
-    ClientRetry = "client-retry",
     /// C7: a read is sent to a node that led before.
     ReadAtFormerLeader = "read-at-former-leader",
     /// O1: more proposals at once than a queue holds.
