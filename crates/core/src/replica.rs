@@ -242,8 +242,12 @@ impl<T: Types> Replica<T> {
     }
 
     fn on_elect(&mut self) -> Next<T> {
-        // A leader has won already, and a learner cannot (BUGS 35).
-        if self.is_leader() || !self.state.is_electable() { Next::Stay } else { Next::Campaign(VoteKind::Vote) }
+        // A leader has won already, and a learner cannot (BUGS 35); and each campaign is a write.
+        if self.is_leader() || !self.state.is_electable() || self.state.is_write_queue_full() {
+            Next::Stay
+        } else {
+            Next::Campaign(VoteKind::Vote)
+        }
     }
 
     fn on_beat(&mut self, now: Time, effects: &mut Effects<T>) -> Next<T> {

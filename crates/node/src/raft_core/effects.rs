@@ -124,7 +124,9 @@ where
 /// Tells the operator.
 fn tell<T: raftwright_core::Types>(note: &Note<T>) {
     match note {
-        Note::ElectionStarted { pre_vote, vote } => tracing::info!(%vote, pre_vote, "an election starts"),
+        // Questions are repeated several times a second while there is no leader.
+        Note::ElectionStarted { pre_vote: true, vote } => tracing::debug!(%vote, "asks whether it could win"),
+        Note::ElectionStarted { pre_vote: false, vote } => tracing::info!(%vote, "an election starts"),
         Note::BecameLeader { vote } => tracing::info!(%vote, "this server leads"),
         Note::SteppedDown { reason } => tracing::info!(?reason, "this server leads no more"),
         Note::FollowsLeader { vote } => tracing::info!(%vote, "follows a leader"),
