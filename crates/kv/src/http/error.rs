@@ -43,7 +43,7 @@ impl From<CallError> for HttpError {
 }
 
 impl IntoResponse for HttpError {
-    /// The status alone, with the error attached: [`HttpError::render`] makes the body where the answer leaves the server,
+    /// The status alone, with the error attached: `HttpError::render` makes the body where the answer leaves the server,
     /// since only there it is known who leads.
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
