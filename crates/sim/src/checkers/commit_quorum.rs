@@ -1,5 +1,5 @@
 //! An entry is committed once the leader that created it, or a later entry of its own, has replicated it on a majority
-//! of the servers (Raft §5.3, §5.4.2), and "on a server" means on its disk.
+//! of the servers (Raft §5.3, Raft §5.4.2), and "on a server" means on its disk.
 
 use super::{Checker, Fact, GodView, Who, meant_disk};
 use crate::core_world::types::term_of;
