@@ -155,7 +155,7 @@ impl Profile {
             client_deadline: ms([500, 2_000, 5_000][rng.below(3) as usize]),
             classes,
             fault_every: (ms(20), ms([400, 2_000, 6_000][rng.below(3) as usize])),
-            faulty_for: Duration::from_secs(rng.between(30, 240)),
+            faulty_for: Duration::from_secs(rng.between(60, 580)),
             minority_lost: !calm && rng.one_in(3),
         }
     }
