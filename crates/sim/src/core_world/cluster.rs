@@ -1,16 +1,9 @@
 //! A cluster of pure replicas: the event loop, and what their effects do to the world.
 
-use core::time::Duration;
-
-use raftwright_core::{
-    AppendOutcome, Effect, Incarnation, Input, LogIdOption, Message, Note, Reply, StepDown, Stream, StreamEffect,
-    StreamInput, Tail, Ticket, Time, VoteKind, Write,
-};
-
 use super::client::{Client, ClientHistory};
 use super::nemesis::Nemesis;
 use super::profile::Profile;
-use super::server::{Caller, Line, Process, ReadRequest, Server, Work};
+use super::server::{Caller, Process, ReadRequest, Server, Work};
 use super::store::{LogView, SimStore, Unsynced};
 use super::trace::{Kind, Trace};
 use super::types::{SimTypes, Vote};
@@ -18,6 +11,8 @@ use super::wire::{CallId, Wire};
 use crate::checkers::{Broken, Checkers, Disks, Fact, GodView, Ledger, Who};
 use crate::lin::Stamp;
 use crate::world::{EventQueue, Fate, Fault, FaultLog, Network, NodeId, Parcel, Rng, SimTime};
+use core::time::Duration;
+use raftwright_core::{Effect, Incarnation, Input, LogIdOption, Message, StreamEffect, StreamInput, Time};
 
 /// After so long an unanswered request of a stream counts as lost.
 const CALL_TIMEOUT: Duration = Duration::from_millis(400);
@@ -130,7 +125,7 @@ pub struct Cluster {
     /// What goes wrong next.
     pub nemesis: Nemesis,
     pub(super) rng: Rng,
-    disk_rng: Rng,
+    pub(super) disk_rng: Rng,
     /// Old messages, to be replayed.
     pub(super) old: Vec<(NodeId, NodeId, Wire)>,
     stamp: Stamp,
@@ -204,7 +199,7 @@ impl Cluster {
         self.now = self.now.max(until);
     }
 
-    fn handle(&mut self, event: Event) {
+    pub(super) fn handle(&mut self, event: Event) {
         match event {
             Event::Run(node, boot) => self.on_run(node, boot),
             Event::Wake(node, boot) => self.on_wake(node, boot),
@@ -244,13 +239,13 @@ impl Cluster {
         }
     }
 
-    fn on_wake(&mut self, node: NodeId, boot: u64) {
+    pub(super) fn on_wake(&mut self, node: NodeId, boot: u64) {
         let Some(process) = self.servers.process(node, boot) else { return };
         process.wake_at = None;
         self.give(node, boot, Work::Wake);
     }
 
-    fn on_run(&mut self, node: NodeId, boot: u64) {
+    pub(super) fn on_run(&mut self, node: NodeId, boot: u64) {
         let now = self.now;
         let Some(server) = self.servers.get_mut(node) else { return };
         if server.boot != boot {
@@ -282,7 +277,14 @@ impl Cluster {
     }
 
     /// Executes what a replica wants done and looks at what has changed.
-    fn settle(&mut self, node: NodeId, boot: u64, local: Time, was_leading: Option<Vote>, config_index: u64) {
+    pub(super) fn settle(
+        &mut self,
+        node: NodeId,
+        boot: u64,
+        local: Time,
+        was_leading: Option<Vote>,
+        config_index: u64,
+    ) {
         let Some(process) = self.servers.process(node, boot) else { return };
         let is_leading = process.leading();
         let leading = if was_leading == is_leading { is_leading } else { None };
@@ -309,7 +311,7 @@ impl Cluster {
         }
     }
 
-    fn set_alarm(&mut self, node: NodeId, boot: u64) {
+    pub(super) fn set_alarm(&mut self, node: NodeId, boot: u64) {
         let late = self.profile.late_wake;
         let now = self.now;
         let Some(server) = self.servers.get_mut(node) else { return };
@@ -328,7 +330,7 @@ impl Cluster {
     }
 
     /// One thing that a process does.
-    fn work(&mut self, node: NodeId, boot: u64, local: Time, work: Work) {
+    pub(super) fn work(&mut self, node: NodeId, boot: u64, local: Time, work: Work) {
         let Some(process) = self.servers.process(node, boot) else { return };
         match work {
             Work::Input(input) => process.replica.step(local, input, &mut process.effects),
@@ -361,7 +363,7 @@ impl Cluster {
 
     // ---- streams ----
 
-    fn step_stream(
+    pub(super) fn step_stream(
         &mut self,
         node: NodeId,
         boot: u64,
@@ -395,7 +397,7 @@ impl Cluster {
         }
     }
 
-    fn read_log(
+    pub(super) fn read_log(
         &mut self,
         node: NodeId,
         boot: u64,
@@ -426,7 +428,7 @@ impl Cluster {
         self.step_stream(node, boot, local, stream, input);
     }
 
-    fn on_call_timeout(&mut self, node: NodeId, id: CallId) {
+    pub(super) fn on_call_timeout(&mut self, node: NodeId, id: CallId) {
         let Some(process) = self.servers.process(node, id.boot) else { return };
         let awaited = process.lines.get(&id.stream).is_some_and(|line| line.awaits(id));
         if awaited {
@@ -436,7 +438,7 @@ impl Cluster {
 
     // ---- the network ----
 
-    fn send(&mut self, from: NodeId, to: NodeId, wire: Wire) {
+    pub(super) fn send(&mut self, from: NodeId, to: NodeId, wire: Wire) {
         if self.servers.get(to).is_none() {
             return;
         }
@@ -459,7 +461,7 @@ impl Cluster {
         }
     }
 
-    fn remember_old(&mut self, from: NodeId, to: NodeId, wire: &Wire) {
+    pub(super) fn remember_old(&mut self, from: NodeId, to: NodeId, wire: &Wire) {
         if self.old.len() < OLD_MESSAGES_MAX {
             self.old.push((from, to, wire.clone()));
         } else {
@@ -468,7 +470,7 @@ impl Cluster {
         }
     }
 
-    fn on_deliver(&mut self, parcel: Parcel, wire: Wire) {
+    pub(super) fn on_deliver(&mut self, parcel: Parcel, wire: Wire) {
         if !self.network.arrives(&parcel) {
             return;
         }
@@ -506,246 +508,6 @@ impl Cluster {
         self.give(to, boot, work);
     }
 
-    // ---- effects ----
-
-    fn execute(&mut self, node: NodeId, boot: u64, local: Time, effect: Effect<SimTypes>, leading: Option<Vote>) {
-        match effect {
-            Effect::Write { id, op } => self.write(node, boot, id, op, leading),
-            Effect::Send { to, message } => {
-                if let Message::Vote(request) = &message
-                    && request.kind != VoteKind::PreVote
-                {
-                    self.fact(node, Fact::AskedForVote { vote: request.vote, kind: request.kind });
-                }
-                self.send(node, to, Wire::Control(message));
-            }
-            Effect::Tail(tail) => {
-                let Some(process) = self.servers.process(node, boot) else { return };
-                let streams: Vec<_> = process.lines.keys().copied().collect();
-                for stream in streams {
-                    self.give(node, boot, Work::Stream(stream, StreamInput::Tail(tail)));
-                }
-            }
-            Effect::OpenStream { stream, target, vote, next, .. } => {
-                self.open_stream(node, boot, stream, target, vote, next);
-            }
-            Effect::CloseStream { stream } => {
-                if let Some(process) = self.servers.process(node, boot) {
-                    process.lines.remove(&stream);
-                }
-            }
-            Effect::Apply { upto } => {
-                let Some(process) = self.servers.process(node, boot) else { return };
-                process.apply_upto = process.apply_upto.max(upto.index);
-                self.start_applying(node, boot);
-            }
-            Effect::Reply { ticket, reply } => self.reply(node, boot, ticket, reply),
-            Effect::Note(note) => self.on_note(node, local, &note),
-        }
-    }
-
-    fn open_stream(
-        &mut self,
-        node: NodeId,
-        boot: u64,
-        stream: raftwright_core::StreamId,
-        target: NodeId,
-        vote: Vote,
-        next: u64,
-    ) {
-        let seed = self.rng.next_u64();
-        let config = self.profile.stream.clone();
-        let Some(server) = self.servers.get_mut(node) else { return };
-        let identity = server.identity();
-        let Some(last) = server.store.readable().last() else { return };
-        let Some(process) = server.process.as_mut() else { return };
-        let tail = Tail { last, committed: process.replica.committed() };
-        let machine = Stream::new(config, identity, vote, next, tail, seed);
-        process.lines.insert(stream, Line::new(machine, target));
-        self.give(node, boot, Work::Stream(stream, StreamInput::Wake));
-    }
-
-    fn write(
-        &mut self,
-        node: NodeId,
-        boot: u64,
-        id: raftwright_core::WriteId,
-        op: Write<SimTypes>,
-        leading: Option<Vote>,
-    ) {
-        let range = match &op {
-            Write::Append(entries) => {
-                entries.first().zip(entries.last()).map(|(a, b)| (a.log_id.index, b.log_id.index))
-            }
-            Write::Truncate { since } => {
-                self.fact(node, Fact::Truncating { since: *since, leading });
-                None
-            }
-            Write::Purge { upto } => {
-                self.fact(node, Fact::Purging { upto: *upto });
-                None
-            }
-            Write::Vote(_) => None,
-        };
-        let delay = self.disk_rng.duration(self.profile.flush.0, self.profile.flush.1);
-        let (now, text) = (self.now, write_text(&op));
-        self.trace.note(now, node, Kind("write"), [id.0, range.map_or(0, |(_, last)| last)], || format!("{id} {text}"));
-        let Some(server) = self.servers.get_mut(node) else { return };
-        let submitted = server.store.submit(id, op);
-        server.busy_until = server.busy_until.max(now).after(delay * server.slowness);
-        let done = server.busy_until;
-        if let Err(bad) = submitted {
-            return self.fail("writes fit the log", "Rule 1 of the design", format!("node {node}: {}", bad.0));
-        }
-        self.queue.push(done, Event::DiskDone(node, boot));
-        if let Some((first, last)) = range {
-            self.fact(node, Fact::Appended { first, last, leading });
-        }
-    }
-
-    fn on_disk_done(&mut self, node: NodeId, boot: u64) {
-        let Some(server) = self.servers.get_mut(node) else { return };
-        if server.boot != boot || server.process.is_none() {
-            return;
-        }
-        if server.hung {
-            server.stalled += 1;
-            return;
-        }
-        let Some(write) = server.store.complete_oldest() else { return };
-        self.fact(node, Fact::DiskChanged);
-        let late = if self.profile.shuffled_completions && self.disk_rng.one_in(3) {
-            self.faults.hit(Fault::CompletionReorder);
-            self.disk_rng.duration(Duration::ZERO, Duration::from_millis(5))
-        } else {
-            Duration::ZERO
-        };
-        self.queue.push(self.now.after(late), Event::Told(node, boot, write));
-    }
-
-    fn on_note(&mut self, node: NodeId, _local: Time, note: &Note<SimTypes>) {
-        let kind = match note {
-            Note::BecameLeader { .. } => "LEADER",
-            Note::SteppedDown { .. } => "STEPS DOWN",
-            Note::ElectionStarted { .. } => "ELECTION",
-            _ => "note",
-        };
-        self.trace.note(self.now, node, Kind(kind), [0, 0], || format!("{note:?}"));
-        if matches!(note, Note::SteppedDown { reason: StepDown::Removed }) {
-            self.removals += 1;
-        }
-        if let Note::BecameLeader { vote } = note {
-            self.elections += 1;
-            self.last_leader = Some((node, *vote));
-            self.fact(node, Fact::BecameLeader { vote: *vote });
-        }
-    }
-
-    fn reply(&mut self, node: NodeId, boot: u64, ticket: Ticket, reply: Reply<SimTypes>) {
-        let Some(process) = self.servers.process(node, boot) else { return };
-        let Some(caller) = process.callers.remove(&ticket) else {
-            return self.fail("each ticket is answered once", "Rule 4 of the design", format!("node {node}: {ticket}"));
-        };
-        match (caller, reply) {
-            (Caller::Peer(to), Reply::Vote(response)) => {
-                if response.granted {
-                    self.fact(node, Fact::Granted { vote: response.asked, kind: response.kind });
-                }
-                self.send(node, to, Wire::VoteResponse(response));
-            }
-            (Caller::Peer(to), Reply::Heartbeat(response)) => self.send(node, to, Wire::HeartbeatResponse(response)),
-            (Caller::Stream(to, id), Reply::Append(response)) => {
-                if let AppendOutcome::Success { matched: Some(matched) } = response.outcome {
-                    self.fact(node, Fact::Acknowledged { matched });
-                }
-                self.send(node, to, Wire::AppendResponse(id, response));
-            }
-            (Caller::Operator(what), reply) => {
-                self.trace.note(self.now, node, Kind("operator"), [0, 0], || format!("{what}: {reply:?}"));
-            }
-            (Caller::Write { client, number }, reply) => self.write_replied(node, boot, client, number, reply),
-            (Caller::Read { client, number, key, committed_at_call }, reply) => {
-                self.read_replied(node, boot, (client, number, key), committed_at_call, reply);
-            }
-            (caller, reply) => {
-                let what = format!("node {node} answers {caller:?} with {reply:?}");
-                self.fail("an answer fits its question", "the contract of Input", what);
-            }
-        }
-    }
-
-    // ---- commitment and the state machine ----
-
-    fn look_at_commit(&mut self, node: NodeId, boot: u64) {
-        let Some(server) = self.servers.get_mut(node) else { return };
-        if server.boot != boot {
-            return;
-        }
-        let log = server.store.readable();
-        let Some(process) = server.process.as_mut() else { return };
-        let Some(committed) = process.replica.committed() else { return };
-        if committed.index <= process.committed_seen || !log.holds(&committed) {
-            return;
-        }
-        process.committed_seen = committed.index;
-        for index in self.ledger.last_index() + 1..=committed.index {
-            if let Some(stored) = log.get(index) {
-                self.ledger.push(stored.entry.log_id, stored.chain);
-            }
-        }
-        self.trace.note(self.now, node, Kind("commit"), [committed.index, 0], || format!("{committed}"));
-        self.fact(node, Fact::Committed { upto: committed });
-    }
-
-    fn start_applying(&mut self, node: NodeId, boot: u64) {
-        let delay = self.rng.duration(self.profile.apply.0, self.profile.apply.1);
-        let Some(process) = self.servers.process(node, boot) else { return };
-        if process.applying {
-            return;
-        }
-        process.applying = true;
-        if delay > Duration::from_millis(100) {
-            self.faults.hit(Fault::SlowApply);
-        }
-        self.queue.push(self.now.after(delay), Event::Apply(node, boot));
-    }
-
-    /// Applies everything that may be applied, as one batch.
-    fn apply_some(&mut self, node: NodeId, boot: u64) {
-        loop {
-            let durable_machine = self.profile.durable_state_machine;
-            let Some(server) = self.servers.get_mut(node) else { return };
-            let Some(process) = server.process.as_mut() else { return };
-            process.applying = false;
-            let next = process.machine.applied().next_index();
-            if next > process.apply_upto {
-                break;
-            }
-            let Some(stored) = server.store.readable().get(next) else {
-                let what = format!("node {node} is told to apply {next}, which is not in its log");
-                return self.fail("what is applied can be read", "Rule 1 of the design", what);
-            };
-            let ret = process.machine.apply(&stored.entry);
-            let fact =
-                Fact::Applied { log_id: stored.entry.log_id, chain: stored.chain, state: process.machine.hash() };
-            let proposal = process.proposals.remove(&next);
-            let log_id = stored.entry.log_id;
-            if durable_machine {
-                server.saved = process.machine.clone();
-            }
-            self.fact(node, fact);
-            if let Some((proposed, client, number)) = proposal {
-                // The same log id: it is ours. Another one: ours is not in the log and never will be.
-                let answer = (proposed == log_id).then_some(ret);
-                self.write_settled(client, number, answer);
-            }
-            if self.failure.is_some() {
-                return;
-            }
-        }
-        self.serve_reads(node, boot);
-    }
-
     // ---- facts ----
 
     /// Shows a fact to the checkers.
@@ -766,7 +528,7 @@ impl Cluster {
         self.record_failure(Broken { property, source, what });
     }
 
-    fn record_failure(&mut self, broken: Broken) {
+    pub(super) fn record_failure(&mut self, broken: Broken) {
         self.trace.note(self.now, 0, Kind("BROKEN"), [0, 0], || broken.to_string());
         if self.failure.is_none() {
             self.failure = Some(Failure { at: self.now, broken });
@@ -818,18 +580,5 @@ impl Cluster {
         });
         self.fact(node, Fact::DiskChanged);
         self.abandon(process);
-    }
-}
-
-/// What a write is, for a trace.
-fn write_text(op: &Write<SimTypes>) -> String {
-    match op {
-        Write::Vote(vote) => format!("vote {vote}"),
-        Write::Append(entries) => {
-            let ids = entries.first().zip(entries.last());
-            ids.map_or_else(String::new, |(first, last)| format!("entries {} to {}", first.log_id, last.log_id))
-        }
-        Write::Truncate { since } => format!("truncate from {since} on"),
-        Write::Purge { upto } => format!("purge up to {upto}"),
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod cluster;
+mod effects;
 pub mod machine;
 pub mod nemesis;
 pub mod profile;
