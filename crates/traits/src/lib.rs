@@ -16,6 +16,7 @@ mod node;
 mod runtime;
 mod snapshot;
 mod state_machine;
+mod store_ext;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(feature = "tokio-rt")]
@@ -37,6 +38,10 @@ pub use node::{BasicNode, EmptyNode};
 pub use runtime::{AsyncRuntime, JoinError};
 pub use snapshot::{Snapshot, SnapshotMeta};
 pub use state_machine::{RaftSnapshotBuilder, RaftStateMachine};
+pub use store_ext::{
+    Defensive, DefensiveError, DefensiveSwitch, ErrorSubject, ErrorVerb, RaftStorageDebug, ReaderExt, Rules,
+    SnapshotBuilderExt, StorageIOError, StoreExt, Violation,
+};
 #[cfg(feature = "tokio-rt")]
 pub use tokio_runtime::TokioRuntime;
 pub use type_config::{

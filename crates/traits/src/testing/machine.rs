@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::{
-    Entry, EntryPayload, LogIdOf, RaftSnapshotBuilder, RaftStateMachine, RaftTypeConfig, Snapshot, SnapshotMeta,
-    StorageError, StorageErrorKind, StoredMembership,
+    Entry, EntryPayload, LogIdOf, RaftSnapshotBuilder, RaftStateMachine, RaftStorageDebug, RaftTypeConfig, Snapshot,
+    SnapshotMeta, StorageError, StorageErrorKind, StoredMembership,
 };
 
 /// What a [`TestMachine`] keeps: the number of what it was asked and the sum of their bytes. It outlives the machine, and is
@@ -134,6 +134,14 @@ where
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<C>>, StorageError> {
         let newest = self.shelf.lock().newest.clone();
         Ok(newest.map(|(meta, bytes)| Snapshot { meta, snapshot: Cursor::new(bytes) }))
+    }
+}
+
+/// The number of what was asked, and the sum.
+impl<C: RaftTypeConfig> RaftStorageDebug<(u64, u64)> for TestMachine<C> {
+    async fn get_state_machine(&mut self) -> (u64, u64) {
+        let content = self.shelf.lock();
+        (content.count, content.sum)
     }
 }
 

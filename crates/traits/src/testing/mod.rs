@@ -23,7 +23,8 @@
 //! ```
 //!
 //! Failures name the check, how it was run, and what was done up to there. Nothing here asserts about time; a store that
-//! lets a check wait for [`PATIENCE`] without any sign of life is taken for stuck.
+//! lets a check wait for [`PATIENCE`] without any sign of life is taken for stuck. (One that blocks the calling thread for
+//! ever hangs the suite.)
 
 mod builder;
 mod checks;

@@ -176,9 +176,7 @@ fn run_check<C: RaftTypeConfig, B: StoreBuilder<C>>(builder: &Rc<B>, check: &Che
                 continue;
             }
             Ok(Err(failure)) => failure.0,
-            Err(NoResult::Stuck) => {
-                "the store is stuck: a call does not return, or a token is kept for ever".to_owned()
-            }
+            Err(NoResult::Stuck) => "the store is stuck: a call or a token is never completed".to_owned(),
             Err(NoResult::Panicked(message)) => format!("the store panics: {message}"),
         };
         report.failed.push(CheckFailed { check: check.name, mode: *mode, what, steps: notes.take() });

@@ -6,6 +6,7 @@ mod entries;
 mod flushed;
 mod log;
 mod settings;
+mod store_ext;
 mod suite;
 mod wrong_stores;
 
