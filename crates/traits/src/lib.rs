@@ -4,6 +4,7 @@
 //! ([`RaftStateMachine`]), a network ([`RaftNetworkFactory`], [`RaftNetworkV2`]) and, rarely, a runtime
 //! ([`AsyncRuntime`]). The `raftwright` crate brings one of each.
 
+mod blocking;
 mod codec;
 mod config;
 mod entry;
@@ -23,6 +24,7 @@ pub mod testing;
 mod tokio_runtime;
 mod type_config;
 
+pub use blocking::{BlockingLog, BlockingLogOptions, BlockingLogReader, BlockingLogStore};
 pub use codec::{AppBytes, DecodeError, EntryCodec, EntryKind, WireNodeId};
 pub use config::{Config, ConfigError};
 pub use entry::{Entry, EntryPayload};

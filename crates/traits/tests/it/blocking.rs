@@ -1,0 +1,404 @@
+//! A plain blocking store behind the adapter: what it owes, and what happens when it fails.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex};
+
+use bytes::Bytes;
+use raftwright_core::{RaftEntry, WriteId};
+use raftwright_traits::testing::{
+    NotOffered, PowerSwitch, StoreBuilder, Suite, Survives, TestData, TestMachine, TestShelf, Work,
+};
+use raftwright_traits::{
+    BlockingLog, BlockingLogOptions, BlockingLogStore, Entry, FlushSink, IOFlushed, Incarnation, LogIndex, LogState,
+    RaftLogReader, RaftLogStorage, StorageError, StorageErrorKind, Vote, VoteOf,
+};
+
+use crate::wrong_stores::disk::{Disk, Handle};
+use crate::{Id, TestConfig, entry, id};
+
+#[derive(Clone)]
+enum Record {
+    Vote(VoteOf<TestConfig>),
+    Append(Vec<Entry<TestConfig>>),
+    Truncate(LogIndex),
+    Purge(Id),
+    Committed(Id),
+    Born(Incarnation),
+}
+
+/// A gate that a store waits at before it flushes.
+#[derive(Default)]
+struct Gate {
+    shut: Mutex<bool>,
+    moved: Condvar,
+}
+
+impl Gate {
+    fn set(&self, shut: bool) {
+        *self.shut.lock().unwrap() = shut;
+        self.moved.notify_all();
+    }
+
+    fn pass(&self) {
+        drop(self.moved.wait_while(self.shut.lock().unwrap(), |shut| *shut).unwrap());
+    }
+}
+
+/// As plain as it gets. What is written it keeps as records; what it reads it plays back.
+struct Plain {
+    handle: Handle<Record>,
+    vote: Option<VoteOf<TestConfig>>,
+    purged: Option<Id>,
+    committed: Option<Id>,
+    incarnation: Option<Incarnation>,
+    entries: Vec<Entry<TestConfig>>,
+    gate: Arc<Gate>,
+    /// Panics instead of the next flush.
+    panics: bool,
+    /// Told when the store is closed.
+    closed: Arc<Mutex<bool>>,
+}
+
+impl Plain {
+    fn open(disk: &Disk<Record>, incarnation: u64) -> Self {
+        let (handle, records) = disk.open();
+        let mut store = Self {
+            handle,
+            vote: None,
+            purged: None,
+            committed: None,
+            incarnation: None,
+            entries: Vec::new(),
+            gate: Arc::default(),
+            panics: false,
+            closed: Arc::default(),
+        };
+        if records.is_empty() {
+            store.keep(Record::Born(Incarnation(incarnation))).unwrap();
+            store.flush().unwrap();
+        }
+        records.into_iter().for_each(|record| store.play(record));
+        store
+    }
+
+    fn play(&mut self, record: Record) {
+        match record {
+            Record::Vote(vote) => self.vote = Some(vote),
+            Record::Append(entries) => {
+                let next = entries[0].log_id.index;
+                assert!(self.entries.last().is_none_or(|last| last.log_id.index + 1 == next), "a gap before {next}");
+                self.entries.extend(entries);
+            }
+            Record::Truncate(since) => self.entries.retain(|entry| entry.log_id.index < since),
+            Record::Purge(upto) => {
+                assert!(self.purged < Some(upto), "purged back");
+                self.entries.retain(|entry| entry.log_id.index > upto.index);
+                self.purged = Some(upto);
+            }
+            Record::Committed(committed) => self.committed = Some(committed),
+            Record::Born(incarnation) => self.incarnation = Some(incarnation),
+        }
+    }
+
+    fn keep(&mut self, record: Record) -> Result<(), StorageError> {
+        self.handle.write(record.clone())?;
+        self.play(record);
+        Ok(())
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        *self.closed.lock().unwrap() = true;
+    }
+}
+
+impl BlockingLogStore<TestConfig> for Plain {
+    fn get_log_state(&mut self) -> Result<LogState<TestConfig>, StorageError> {
+        Ok(LogState {
+            last_purged_log_id: self.purged,
+            last_log_id: self.entries.last().map(RaftEntry::log_id).or(self.purged),
+            incarnation: self.incarnation,
+        })
+    }
+
+    fn read_vote(&mut self) -> Result<Option<VoteOf<TestConfig>>, StorageError> {
+        Ok(self.vote)
+    }
+
+    fn read(
+        &mut self,
+        start: LogIndex,
+        end: LogIndex,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry<TestConfig>>, StorageError> {
+        let mut bytes = 0;
+        let entries = self.entries.iter().filter(|entry| (start..end).contains(&entry.log_id.index));
+        let fitting = entries.enumerate().take_while(|(i, entry)| {
+            bytes += entry.size();
+            *i == 0 || bytes <= bytes_max
+        });
+        Ok(fitting.map(|(_, entry)| entry.clone()).collect())
+    }
+
+    fn save_vote(&mut self, vote: &VoteOf<TestConfig>) -> Result<(), StorageError> {
+        self.keep(Record::Vote(*vote))
+    }
+
+    fn append(&mut self, entries: &[Entry<TestConfig>]) -> Result<(), StorageError> {
+        self.keep(Record::Append(entries.to_vec()))
+    }
+
+    fn truncate(&mut self, since: LogIndex) -> Result<(), StorageError> {
+        self.keep(Record::Truncate(since))
+    }
+
+    fn purge(&mut self, upto: Id) -> Result<(), StorageError> {
+        self.keep(Record::Purge(upto))
+    }
+
+    fn flush(&mut self) -> Result<(), StorageError> {
+        self.gate.pass();
+        assert!(!self.panics, "told to panic");
+        self.handle.sync()
+    }
+
+    fn save_committed(&mut self, committed: Id) -> Result<(), StorageError> {
+        self.keep(Record::Committed(committed))
+    }
+
+    fn read_committed(&mut self) -> Result<Option<Id>, StorageError> {
+        Ok(self.committed)
+    }
+}
+
+fn on_a_thread(work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    std::thread::Builder::new().name("raft-log".into()).spawn(work).map(drop)
+}
+
+fn start(store: Plain) -> BlockingLog<TestConfig> {
+    BlockingLog::start(store, BlockingLogOptions::default(), on_a_thread).unwrap()
+}
+
+/// Plain stores behind the adapter, on disks whose power can be cut.
+#[derive(Default)]
+struct Adapted {
+    options: BlockingLogOptions,
+    opened: Mutex<u64>,
+}
+
+impl StoreBuilder<TestConfig> for Adapted {
+    type LogStore = BlockingLog<TestConfig>;
+    type StateMachine = TestMachine<TestConfig>;
+    type Media = (Disk<Record>, TestShelf<TestConfig>);
+
+    async fn media(&self) -> Result<Self::Media, StorageError> {
+        Ok((Disk::new(), TestShelf::default()))
+    }
+
+    async fn open(
+        &self,
+        (disk, shelf): &mut Self::Media,
+    ) -> Result<(Self::LogStore, Self::StateMachine), StorageError> {
+        let mut opened = self.opened.lock().unwrap();
+        *opened += 1;
+        let log = BlockingLog::start(Plain::open(disk, *opened), self.options, on_a_thread)?;
+        Ok((log, TestMachine::new(shelf.clone())))
+    }
+
+    fn survives(&self) -> Survives {
+        Survives::Everything
+    }
+
+    fn data(&self, number: u64) -> Bytes {
+        Bytes::test_data(number)
+    }
+
+    fn node_id(&self, number: u64) -> u64 {
+        number
+    }
+
+    fn power(&self, (disk, _): &Self::Media) -> Option<Arc<dyn PowerSwitch>> {
+        Some(Arc::new(disk.clone()))
+    }
+
+    fn spawn(&self, work: Work) -> Result<(), NotOffered> {
+        std::thread::spawn(work);
+        Ok(())
+    }
+}
+
+/// The adapter adds to a plain store what a node needs, and takes nothing from it.
+#[test]
+fn a_plain_store_behind_the_adapter_passes_the_suite() {
+    let report = Suite::test_all(Adapted::default()).unwrap();
+    assert_eq!(report.skipped, []);
+}
+
+/// The same with nothing in memory but what is not flushed, and batches of one write: everything else comes from the
+/// store's thread.
+#[test]
+fn a_plain_store_behind_the_adapter_passes_the_suite_with_nothing_in_memory() {
+    let options = BlockingLogOptions { recent_bytes_max: 0, batch_bytes_max: 1, ..BlockingLogOptions::default() };
+    Suite::test_all(Adapted { options, ..Adapted::default() }).unwrap();
+}
+
+/// The bounds of the queue hold while the disk hangs: an append beyond them stops the log, and all that was taken before
+/// is completed.
+#[test]
+fn an_append_beyond_the_bound_of_the_queue_stops_the_log() {
+    let store = Plain::open(&Disk::new(), 1);
+    let (gate, told) = (Arc::clone(&store.gate), Arc::new(Told::default()));
+    gate.set(true);
+    let options = BlockingLogOptions { queue_writes_max: 10, ..BlockingLogOptions::default() };
+    let mut log = BlockingLog::start(store, options, on_a_thread).unwrap();
+    let mut taken = 0;
+    while told.count() == 0 {
+        taken += 1;
+        log.append(vec![entry(1, taken)], told.token(taken));
+        assert!(taken < 100, "the queue is not bounded");
+    }
+    log.save_vote(&Vote::new(2, 1), told.token(1000));
+    gate.set(false);
+    let told = told.wait(taken as usize + 1);
+    let failed: Vec<u64> = told.iter().filter(|(_, result)| result.is_err()).map(|(write, _)| *write).collect();
+    assert_eq!(failed, [taken, 1000], "{told:?}");
+}
+
+#[derive(Default)]
+struct Told {
+    told: Mutex<Vec<(u64, Result<(), StorageErrorKind>)>>,
+    more: Condvar,
+}
+
+impl FlushSink for Told {
+    fn flushed(&self, write: WriteId, result: Result<(), StorageError>) {
+        self.told.lock().unwrap().push((write.0, result.map_err(|error| error.kind)));
+        self.more.notify_all();
+    }
+}
+
+impl Told {
+    fn token(self: &Arc<Self>, write: u64) -> IOFlushed {
+        IOFlushed::new(WriteId(write), Arc::clone(self) as Arc<dyn FlushSink>)
+    }
+
+    fn count(&self) -> usize {
+        self.told.lock().unwrap().len()
+    }
+
+    /// Waits until that many writes were told of.
+    fn wait(&self, count: usize) -> Vec<(u64, Result<(), StorageErrorKind>)> {
+        self.more.wait_while(self.told.lock().unwrap(), |told| told.len() < count).unwrap().clone()
+    }
+}
+
+/// While a flush hangs, nothing is completed, everything can be read, and nobody waits.
+#[tokio::test]
+async fn a_hanging_flush_holds_up_tokens_and_nothing_else() {
+    let store = Plain::open(&Disk::new(), 1);
+    let (gate, told) = (Arc::clone(&store.gate), Arc::new(Told::default()));
+    gate.set(true);
+    let mut log = start(store);
+    log.save_vote(&Vote::new_committed(1, 1), told.token(0));
+    for index in 1..=100 {
+        log.append(vec![entry(1, index)], told.token(index));
+    }
+    log.truncate(51, told.token(101));
+    let mut reader = log.get_log_reader().await;
+    assert_eq!(reader.try_get_log_entries(..).await.unwrap().len(), 50);
+    assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(id(1, 50)));
+    assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new_committed(1, 1)));
+    assert_eq!(told.count(), 0);
+    gate.set(false);
+    let told = told.wait(102);
+    assert_eq!(told, (0..=101).map(|write| (write, Ok(()))).collect::<Vec<_>>(), "in the order of submission");
+}
+
+/// Dropping the log finishes what was submitted and closes the store, so that it can be opened again.
+#[tokio::test]
+async fn dropping_the_log_finishes_what_was_submitted() {
+    let (disk, told) = (Disk::new(), Arc::new(Told::default()));
+    let store = Plain::open(&disk, 1);
+    let closed = Arc::clone(&store.closed);
+    let mut log = start(store);
+    for index in 1..=500 {
+        log.append(vec![entry(1, index)], told.token(index));
+    }
+    log.save_committed(Some(id(1, 400)));
+    let mut reader = log.get_log_reader().await;
+    drop(log);
+    assert!(*closed.lock().unwrap());
+    assert_eq!(told.count(), 500);
+    disk.cut(raftwright_traits::testing::Loss::Everything);
+    let mut log = start(Plain::open(&disk, 2));
+    assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(id(1, 500)));
+    assert_eq!(log.read_committed().await.unwrap(), Some(id(1, 400)));
+    assert_eq!(log.get_log_state().await.unwrap().incarnation, Some(Incarnation(1)));
+    assert_eq!(log.try_get_log_entries(..).await.unwrap().len(), 500, "from the store's thread");
+    assert_eq!(reader.try_get_log_entries(..).await.unwrap().len(), 500, "what is in memory outlives the store");
+}
+
+/// After a store has panicked, every token that it held or gets is an error, and dropping the log does not hang.
+#[tokio::test]
+async fn a_store_that_panics_fails_every_write() {
+    let mut store = Plain::open(&Disk::new(), 1);
+    store.panics = true;
+    let (gate, told) = (Arc::clone(&store.gate), Arc::new(Told::default()));
+    gate.set(true);
+    let mut log = start(store);
+    log.append(vec![entry(1, 1)], told.token(1));
+    gate.set(false);
+    told.wait(1);
+    log.append(vec![entry(1, 2)], told.token(2));
+    let told = told.wait(2);
+    assert!(told.iter().all(|(_, result)| result.is_err()), "{told:?}");
+    drop(log);
+}
+
+/// An append that leaves a gap stops the log: the order of writes is a promise.
+#[tokio::test]
+async fn an_append_that_leaves_a_gap_stops_the_log() {
+    let told = Arc::new(Told::default());
+    let mut log = start(Plain::open(&Disk::new(), 1));
+    log.append(vec![entry(1, 1)], told.token(0));
+    told.wait(1);
+    log.append(vec![entry(1, 3)], told.token(1));
+    log.append(vec![entry(1, 2)], told.token(2));
+    let told = told.wait(3);
+    assert_eq!(told, [(0, Ok(())), (1, Err(StorageErrorKind::Write)), (2, Err(StorageErrorKind::Write))]);
+    assert_eq!(log.try_get_log_entries(..).await.unwrap().len(), 1);
+}
+
+/// The last log id after a truncation into what is no longer in memory is read from the store.
+#[tokio::test]
+async fn a_truncation_into_what_is_not_in_memory_finds_the_last_log_id() {
+    let (disk, told) = (Disk::new(), Arc::new(Told::default()));
+    let mut log = start(Plain::open(&disk, 1));
+    log.append((1..=9).map(|index| entry(index, index)).collect(), told.token(0));
+    drop(log);
+    let mut log = start(Plain::open(&disk, 1));
+    log.truncate(5, told.token(1));
+    assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(id(4, 4)));
+    log.append(vec![entry(20, 5), entry(20, 6)], told.token(2));
+    let ids: Vec<Id> = log.try_get_log_entries(3..).await.unwrap().iter().map(RaftEntry::log_id).collect();
+    assert_eq!(ids, [id(3, 3), id(4, 4), id(20, 5), id(20, 6)], "half from the store, half from memory");
+}
+
+/// Without a thread there is no log, and nothing hangs.
+#[test]
+fn without_a_thread_there_is_no_log() {
+    let refused = BlockingLog::start(Plain::open(&Disk::new(), 1), BlockingLogOptions::default(), |_| {
+        Err(io::Error::other("no threads left"))
+    });
+    assert!(refused.unwrap_err().message.contains("no threads left"));
+    // A thread that never begins is one that has ended.
+    let told = Arc::new(Told::default());
+    let mut log = BlockingLog::start(Plain::open(&Disk::new(), 1), BlockingLogOptions::default(), |work| {
+        drop(work);
+        Ok(())
+    })
+    .unwrap();
+    log.append(vec![entry(1, 1)], told.token(0));
+    assert_eq!(told.wait(1), [(0, Err(StorageErrorKind::Write))]);
+}
