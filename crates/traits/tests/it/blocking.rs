@@ -1,7 +1,10 @@
 //! A plain blocking store behind the adapter: what it owes, and what happens when it fails.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use raftwright_core::{RaftEntry, WriteId};
@@ -53,6 +56,8 @@ struct Plain {
     incarnation: Option<Incarnation>,
     entries: Vec<Entry<TestConfig>>,
     gate: Arc<Gate>,
+    /// Most entries that one read gives.
+    read_max: usize,
     /// Panics instead of the next flush.
     panics: bool,
     /// Told when the store is closed.
@@ -70,6 +75,7 @@ impl Plain {
             incarnation: None,
             entries: Vec::new(),
             gate: Arc::default(),
+            read_max: usize::MAX,
             panics: false,
             closed: Arc::default(),
         };
@@ -138,7 +144,7 @@ impl BlockingLogStore<TestConfig> for Plain {
             bytes += entry.size();
             *i == 0 || bytes <= bytes_max
         });
-        Ok(fitting.map(|(_, entry)| entry.clone()).collect())
+        Ok(fitting.take(self.read_max).map(|(_, entry)| entry.clone()).collect())
     }
 
     fn save_vote(&mut self, vote: &VoteOf<TestConfig>) -> Result<(), StorageError> {
@@ -401,4 +407,72 @@ fn without_a_thread_there_is_no_log() {
     .unwrap();
     log.append(vec![entry(1, 1)], told.token(0));
     assert_eq!(told.wait(1), [(0, Err(StorageErrorKind::Write))]);
+}
+
+/// A log whose entries 1 to 9, of term 1, are in the store alone, and 10 and 11 in memory, too.
+fn half_in_memory(read_max: usize, told: &Arc<Told>) -> BlockingLog<TestConfig> {
+    let disk = Disk::new();
+    let mut log = start(Plain::open(&disk, 1));
+    log.append((1..=9).map(|index| entry(1, index)).collect(), told.token(0));
+    drop(log);
+    let mut store = Plain::open(&disk, 1);
+    store.read_max = read_max;
+    let mut log = start(store);
+    log.append((10..=11).map(|index| entry(1, index)).collect(), told.token(1));
+    told.wait(2);
+    log
+}
+
+/// Begins to read; what comes from the store's thread is not waited for.
+async fn begun<F: Future>(read: Pin<&mut F>) {
+    let mut read = Some(read);
+    poll_fn(|_| {
+        let begun = read.take().map(|read| read.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_ne!(begun, Some(false), "it has to wait for the store");
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// A read that takes its first part from the store, and finds the second one replaced, begins again.
+#[tokio::test]
+async fn a_read_that_a_truncation_overtakes_begins_again() {
+    let told = Arc::default();
+    let mut log = half_in_memory(usize::MAX, &told);
+    let mut reader = log.get_log_reader().await;
+    let mut read = pin!(reader.try_get_log_entries(6..));
+    begun(read.as_mut()).await;
+    log.truncate(8, told.token(2));
+    log.append((8..=12).map(|index| entry(2, index)).collect(), told.token(3));
+    told.wait(4);
+    let ids: Vec<Id> = read.await.unwrap().iter().map(RaftEntry::log_id).collect();
+    assert_eq!(ids, [id(1, 6), id(1, 7), id(2, 8), id(2, 9), id(2, 10), id(2, 11), id(2, 12)]);
+}
+
+/// A read that takes several steps, and finds the next one purged, begins again behind it.
+#[tokio::test]
+async fn a_read_that_a_purge_overtakes_begins_again() {
+    let told = Arc::default();
+    let mut log = half_in_memory(3, &told);
+    let mut reader = log.get_log_reader().await;
+    let mut read = pin!(reader.try_get_log_entries(1..));
+    begun(read.as_mut()).await;
+    log.purge(id(1, 8), told.token(2));
+    told.wait(3);
+    let ids: Vec<Id> = read.await.unwrap().iter().map(RaftEntry::log_id).collect();
+    assert_eq!(ids, [id(1, 9), id(1, 10), id(1, 11)]);
+}
+
+/// A limit counts what comes from the store and what comes from memory together.
+#[tokio::test]
+async fn a_limit_counts_both_parts_of_a_read() {
+    let told = Arc::default();
+    let mut log = half_in_memory(usize::MAX, &told);
+    let size = entry(1, 1).size();
+    for (start, count) in [(8, 2), (1, 3), (8, 3), (9, 1), (10, 1)] {
+        let found = log.limited_get_log_entries(start, 12, count * size + 1).await.unwrap();
+        assert_eq!(found.len(), count, "from {start} on");
+    }
+    let mut in_steps = half_in_memory(2, &Arc::default());
+    assert_eq!(in_steps.try_get_log_entries(..).await.unwrap().len(), 11);
 }
