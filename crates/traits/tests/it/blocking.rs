@@ -29,7 +29,7 @@ enum Record {
     Born(Incarnation),
 }
 
-/// A gate that a store waits at before it flushes.
+/// A gate that a store waits at.
 #[derive(Default)]
 struct Gate {
     shut: Mutex<bool>,
@@ -55,7 +55,10 @@ struct Plain {
     committed: Option<Id>,
     incarnation: Option<Incarnation>,
     entries: Vec<Entry<TestConfig>>,
+    /// Before it flushes.
     gate: Arc<Gate>,
+    /// Before it reads.
+    read_gate: Arc<Gate>,
     /// Most entries that one read gives.
     read_max: usize,
     /// Panics instead of the next flush.
@@ -75,6 +78,7 @@ impl Plain {
             incarnation: None,
             entries: Vec::new(),
             gate: Arc::default(),
+            read_gate: Arc::default(),
             read_max: usize::MAX,
             panics: false,
             closed: Arc::default(),
@@ -138,6 +142,7 @@ impl BlockingLogStore<TestConfig> for Plain {
         end: LogIndex,
         bytes_max: usize,
     ) -> Result<Vec<Entry<TestConfig>>, StorageError> {
+        self.read_gate.pass();
         let mut bytes = 0;
         let entries = self.entries.iter().filter(|entry| (start..end).contains(&entry.log_id.index));
         let fitting = entries.enumerate().take_while(|(i, entry)| {
@@ -409,18 +414,20 @@ fn without_a_thread_there_is_no_log() {
     assert_eq!(told.wait(1), [(0, Err(StorageErrorKind::Write))]);
 }
 
-/// A log whose entries 1 to 9, of term 1, are in the store alone, and 10 and 11 in memory, too.
-fn half_in_memory(read_max: usize, told: &Arc<Told>) -> BlockingLog<TestConfig> {
+/// A log whose entries 1 to 9, of term 1, are in the store alone, and 10 and 11 in memory, too; and the gate before the
+/// store's reads.
+fn half_in_memory(read_max: usize, told: &Arc<Told>) -> (BlockingLog<TestConfig>, Arc<Gate>) {
     let disk = Disk::new();
     let mut log = start(Plain::open(&disk, 1));
     log.append((1..=9).map(|index| entry(1, index)).collect(), told.token(0));
     drop(log);
     let mut store = Plain::open(&disk, 1);
     store.read_max = read_max;
+    let gate = Arc::clone(&store.read_gate);
     let mut log = start(store);
     log.append((10..=11).map(|index| entry(1, index)).collect(), told.token(1));
     told.wait(2);
-    log
+    (log, gate)
 }
 
 /// Begins to read; what comes from the store's thread is not waited for.
@@ -438,12 +445,14 @@ async fn begun<F: Future>(read: Pin<&mut F>) {
 #[tokio::test]
 async fn a_read_that_a_truncation_overtakes_begins_again() {
     let told = Arc::default();
-    let mut log = half_in_memory(usize::MAX, &told);
+    let (mut log, gate) = half_in_memory(usize::MAX, &told);
+    gate.set(true);
     let mut reader = log.get_log_reader().await;
     let mut read = pin!(reader.try_get_log_entries(6..));
     begun(read.as_mut()).await;
     log.truncate(8, told.token(2));
     log.append((8..=12).map(|index| entry(2, index)).collect(), told.token(3));
+    gate.set(false);
     told.wait(4);
     let ids: Vec<Id> = read.await.unwrap().iter().map(RaftEntry::log_id).collect();
     assert_eq!(ids, [id(1, 6), id(1, 7), id(2, 8), id(2, 9), id(2, 10), id(2, 11), id(2, 12)]);
@@ -453,11 +462,13 @@ async fn a_read_that_a_truncation_overtakes_begins_again() {
 #[tokio::test]
 async fn a_read_that_a_purge_overtakes_begins_again() {
     let told = Arc::default();
-    let mut log = half_in_memory(3, &told);
+    let (mut log, gate) = half_in_memory(3, &told);
+    gate.set(true);
     let mut reader = log.get_log_reader().await;
     let mut read = pin!(reader.try_get_log_entries(1..));
     begun(read.as_mut()).await;
     log.purge(id(1, 8), told.token(2));
+    gate.set(false);
     told.wait(3);
     let ids: Vec<Id> = read.await.unwrap().iter().map(RaftEntry::log_id).collect();
     assert_eq!(ids, [id(1, 9), id(1, 10), id(1, 11)]);
@@ -467,12 +478,12 @@ async fn a_read_that_a_purge_overtakes_begins_again() {
 #[tokio::test]
 async fn a_limit_counts_both_parts_of_a_read() {
     let told = Arc::default();
-    let mut log = half_in_memory(usize::MAX, &told);
+    let (mut log, _) = half_in_memory(usize::MAX, &told);
     let size = entry(1, 1).size();
     for (start, count) in [(8, 2), (1, 3), (8, 3), (9, 1), (10, 1)] {
         let found = log.limited_get_log_entries(start, 12, count * size + 1).await.unwrap();
         assert_eq!(found.len(), count, "from {start} on");
     }
-    let mut in_steps = half_in_memory(2, &Arc::default());
+    let (mut in_steps, _) = half_in_memory(2, &Arc::default());
     assert_eq!(in_steps.try_get_log_entries(..).await.unwrap().len(), 11);
 }

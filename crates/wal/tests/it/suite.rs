@@ -8,7 +8,7 @@ use bytes::Bytes;
 use raftwright_traits::testing::{
     Loss as PowerLoss, NotOffered, PowerSwitch, StoreBuilder, Suite, Survives, TestData, TestMachine, Work,
 };
-use raftwright_traits::{StorageError, StorageErrorKind};
+use raftwright_traits::{Defensive, StorageError, StorageErrorKind, StoreExt};
 use raftwright_wal::testing::{Loss, SimDisk};
 use raftwright_wal::{DataDir, DataDirOptions, WalLog};
 
@@ -82,6 +82,52 @@ impl StoreBuilder<Types> for OnSimDisk {
         std::thread::spawn(work);
         Ok(())
     }
+}
+
+/// The same, with the checking wrapper around each log.
+#[derive(Default)]
+struct Watched(OnSimDisk);
+
+impl StoreBuilder<Types> for Watched {
+    type LogStore = StoreExt<Types, WalLog<Types, SimDisk>>;
+    type StateMachine = TestMachine<Types>;
+    type Media = SimDisk;
+
+    async fn media(&self) -> Result<SimDisk, StorageError> {
+        self.0.media().await
+    }
+
+    async fn open(&self, disk: &mut SimDisk) -> Result<(Self::LogStore, Self::StateMachine), StorageError> {
+        let (log, machine) = self.0.open(disk).await?;
+        let log = StoreExt::new(log);
+        log.switch().set_defensive(Defensive::On);
+        Ok((log, machine))
+    }
+
+    fn survives(&self) -> Survives {
+        self.0.survives()
+    }
+
+    fn data(&self, number: u64) -> Bytes {
+        self.0.data(number)
+    }
+
+    fn node_id(&self, number: u64) -> u64 {
+        self.0.node_id(number)
+    }
+
+    fn power(&self, disk: &SimDisk) -> Option<Arc<dyn PowerSwitch>> {
+        self.0.power(disk)
+    }
+
+    fn spawn(&self, work: Work) -> Result<(), NotOffered> {
+        self.0.spawn(work)
+    }
+}
+
+#[test]
+fn the_log_keeps_the_contract_while_it_is_watched() {
+    Suite::test_all(Watched::default()).unwrap();
 }
 
 #[test]
