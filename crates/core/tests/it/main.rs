@@ -5,6 +5,7 @@ mod bad_peer;
 mod calls;
 mod cluster;
 mod disk;
+mod found;
 mod log_shape;
 mod membership;
 mod paper;
