@@ -1,18 +1,23 @@
 //! Leading: the right side of the paper's Figure 2, "Leaders".
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+mod changes;
+mod progress;
+mod targets;
+mod transfer;
+
+use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::role::Next;
 use crate::rounds::Rounds;
 use crate::state::State;
 use crate::{
-    CommittedLeaderIdOf, Effect, Effects, HeartbeatRequest, HeartbeatResponse, Identity, Incarnation, LeaderId, LogId,
-    LogIdOf, LogIdOption, LogIndex, Membership, MembershipOf, Message, Node, Note, RaftEntry, Refusal, Reply, Report,
-    Round, StepDown, StreamId, Tail, Ticket, Time, TransferLeaderRequest, Types, Vote, VoteOf,
+    CommittedLeaderIdOf, Effect, Effects, HeartbeatRequest, HeartbeatResponse, Identity, LeaderId, LogId, LogIdOption,
+    LogIndex, Message, Note, RaftEntry, Refusal, Reply, StepDown, StreamId, Ticket, Time, Types, Vote, VoteOf,
 };
 
-/// Membership changes that wait for one that nobody asked for (a binding of incarnations, the end of a joint one).
-const WAITING_CHANGES_MAX: usize = 16;
+pub(crate) use changes::Change;
+use targets::Target;
+use transfer::Transfer;
 
 /// The data of a leader.
 #[derive(Debug)]
@@ -36,67 +41,6 @@ pub(crate) struct Leading<T: Types> {
     /// Changes asked for while one that nobody asked for was under way. At most `WAITING_CHANGES_MAX`.
     waiting_changes: VecDeque<(Ticket, Change<T>)>,
     transfer: Option<Transfer<T>>,
-}
-
-/// What a leader knows about another member.
-#[derive(Debug)]
-struct Target {
-    /// `None` only while its address changes, within a step.
-    stream: Option<StreamId>,
-    /// matchIndex (Raft, Figure 2): the highest entry known to be replicated there, durably. Never goes back.
-    matched: LogIndex,
-    /// The newest heartbeat round that it has answered.
-    round: Round,
-    /// The incarnation that it states.
-    seen: Option<Incarnation>,
-    /// Set when its removal from the membership is committed: it is served until it knows, so that it does not go on asking
-    /// for votes, but for so long only.
-    leaving: Option<Leaving>,
-}
-
-/// A server that was removed, and what it takes for it to know.
-#[derive(Debug)]
-struct Leaving {
-    /// The entry of the membership without it.
-    index: LogIndex,
-    /// A later heartbeat tells it that this is committed.
-    after: Round,
-    until: Time,
-}
-
-impl Leaving {
-    fn is_over(&self, target: &Target, now: Time) -> bool {
-        now >= self.until || (target.matched >= self.index && target.round > self.after)
-    }
-}
-
-#[derive(Debug)]
-struct Transfer<T: Types> {
-    to: T::NodeId,
-    ends_at: Time,
-    /// Taken once the target was asked.
-    ticket: Option<Ticket>,
-}
-
-/// A change of membership that somebody asked for.
-#[derive(Debug)]
-pub(crate) enum Change<T: Types> {
-    /// Add a learner, or set what is stored about a member.
-    AddLearner(T::NodeId, T::Node),
-    /// Remove learners.
-    RemoveLearners(BTreeSet<T::NodeId>),
-    /// Another set of voters; whether to retain the removed.
-    Voters(BTreeSet<T::NodeId>, bool),
-}
-
-impl<T: Types> Change<T> {
-    fn apply_to(self, membership: &MembershipOf<T>) -> Result<MembershipOf<T>, Refusal<T>> {
-        match self {
-            Change::AddLearner(id, node) => Ok(membership.with_node(id, node)),
-            Change::RemoveLearners(ids) => membership.without_learners(&ids).map_err(Refusal::NotApplicable),
-            Change::Voters(voters, retain) => membership.toward(voters, retain).map_err(Refusal::Membership),
-        }
-    }
 }
 
 impl<T: Types> Leading<T> {
@@ -233,73 +177,9 @@ impl<T: Types> Leading<T> {
         Next::Stay
     }
 
-    fn heard_from(&mut self, from: &Identity<T::NodeId>, round: Round) {
-        if let Some(target) = self.targets.get_mut(&from.id) {
-            target.round = target.round.max(round.min(self.rounds.latest()));
-            target.seen = from.incarnation;
-        }
-    }
-
     /// Whether this is a removed server that is still being told.
     fn is_leaving(&self, from: &Identity<T::NodeId>) -> bool {
         self.targets.get(&from.id).is_some_and(|target| target.leaving.is_some())
-    }
-
-    /// A stream knows more about its target.
-    pub(crate) fn on_report(
-        &mut self,
-        state: &mut State<T>,
-        now: Time,
-        stream: StreamId,
-        report: Report<T>,
-        effects: &mut Effects<T>,
-    ) -> Next<T> {
-        // Streams of an earlier leadership, or of a target that was dropped, know nothing that counts now (BUGS 16, 20).
-        let Some(id) = self.targets.iter().find(|(_, target)| target.stream == Some(stream)).map(|(id, _)| *id) else {
-            return Next::Stay;
-        };
-        match report {
-            Report::HigherVote { from, vote } => {
-                if from.id != id || !self.is_member(state, &from, effects) {
-                    return Next::Stay;
-                }
-                self.on_higher_vote(state, &from, Some(&vote))
-            }
-            Report::NeedsSnapshot => {
-                effects.note(Note::TargetNeedsSnapshot { target: id });
-                Next::Stay
-            }
-            Report::Matched { from, matched } => {
-                // A server that is on its way out counts for nothing, but what it has stored says when it may be left.
-                let member = state.membership().contains(&id);
-                if from.id != id || (member && !self.is_member(state, &from, effects)) {
-                    return Next::Stay;
-                }
-                self.on_matched(state, now, &from, matched, effects)
-            }
-        }
-    }
-
-    /// A member has stored our log up to an entry, durably.
-    fn on_matched(
-        &mut self,
-        state: &mut State<T>,
-        now: Time,
-        from: &Identity<T::NodeId>,
-        matched: LogIdOf<T>,
-        effects: &mut Effects<T>,
-    ) -> Next<T> {
-        let known = matched.index <= state.shape.purged().index_or_zero() || state.shape.contains(matched);
-        if !known {
-            effects.note(Note::BadPeer { from: from.id, what: "acknowledges an entry that this leader does not have" });
-            return Next::Stay;
-        }
-        if let Some(target) = self.targets.get_mut(&from.id) {
-            target.matched = target.matched.max(matched.index);
-            target.seen = from.incarnation;
-        }
-        self.hand_over(state, effects);
-        self.advance_commit(state, now, effects)
     }
 
     /// Whether the sender may count, as the membership has it now.
@@ -321,66 +201,6 @@ impl<T: Types> Leading<T> {
         let higher = vote.is_some_and(|theirs| *theirs > self.vote && state.is_believable(theirs));
         state.see_vote(from, vote);
         if higher { Next::StepDown(StepDown::HigherVote) } else { Next::Stay }
-    }
-
-    // ---- commitment ----
-
-    /// Something became durable, here or elsewhere: commit what a quorum has, if it is of our own term (Raft §5.3, Raft §5.4.2).
-    pub(crate) fn advance_commit(&mut self, state: &mut State<T>, now: Time, effects: &mut Effects<T>) -> Next<T> {
-        self.release_uncommitted(state);
-        let me = state.me();
-        let durable = if state.is_admitted() { state.writes.durable_index() } else { 0 };
-        let at_quorum = state.membership().quorum_value(|id| {
-            if *id == me { durable } else { self.targets.get(id).map_or(0, |target| target.matched) }
-        });
-        if let Some(index) = at_quorum
-            && index >= self.first_index
-            && index > state.committed.index_or_zero()
-            && let Some(log_id) = state.shape.log_id_at(index)
-        {
-            debug_assert_eq!(log_id.leader_id, self.leader_id, "from our blank entry on, all entries are ours");
-            state.commit(log_id, effects);
-            self.release_uncommitted(state);
-            self.tell_tail(state, effects);
-            if state.memberships.is_committed() && !state.membership().is_joint() && !state.is_voter() {
-                // We have led the cluster to a membership without us; now that it stands, we leave (Raft §6).
-                self.finish_change(state, effects);
-                return Next::StepDown(StepDown::Removed);
-            }
-            self.settle_membership(state, now, effects);
-        }
-        Next::Stay
-    }
-
-    /// Gives back the room of proposals that are committed *and* durable here: what the quorum has may still be queued for
-    /// our own disk, and that queue must not grow past the bound either.
-    fn release_uncommitted(&mut self, state: &State<T>) {
-        let settled = state.committed.index_or_zero().min(state.writes.durable_index());
-        while let Some((_, bytes)) = self.uncommitted.pop_front_if(|(at, _)| *at <= settled) {
-            self.uncommitted_bytes -= bytes;
-        }
-    }
-
-    fn confirm_rounds(&mut self, state: &State<T>, effects: &mut Effects<T>) {
-        let me = state.me();
-        let latest = if state.is_admitted() { self.rounds.latest() } else { Round(0) };
-        let at_quorum = state.membership().quorum_value(|id| {
-            if *id == me { latest } else { self.targets.get(id).map_or(Round(0), |target| target.round) }
-        });
-        if let Some(round) = at_quorum {
-            self.rounds.confirm(round);
-            while let Some((ticket, read_log_id)) = self.rounds.next_ready() {
-                effects.reply(ticket, Reply::Read { read_log_id });
-            }
-        }
-    }
-
-    fn tell_tail(&self, state: &State<T>, effects: &mut Effects<T>) {
-        if let Some(last) = state.last()
-            && !self.targets.is_empty()
-        {
-            effects.tail(Tail { last, committed: state.committed });
-        }
     }
 
     // ---- what clients ask ----
@@ -441,196 +261,7 @@ impl<T: Types> Leading<T> {
         }
     }
 
-    /// Hands the leadership over: no more proposals, let the target catch up, tell it to campaign (Thesis §3.10).
-    pub(crate) fn on_transfer(
-        &mut self,
-        state: &mut State<T>,
-        now: Time,
-        ticket: Ticket,
-        to: T::NodeId,
-        effects: &mut Effects<T>,
-    ) {
-        if self.transfer.is_some() {
-            return effects.reply(ticket, Reply::Refused(Refusal::TransferInProgress));
-        }
-        if to == state.me() || !state.membership().is_voter(&to) {
-            return effects.reply(ticket, Reply::Refused(Refusal::NotApplicable(to)));
-        }
-        let ends_at = now + state.config.election_timeout_max;
-        self.transfer = Some(Transfer { to, ends_at, ticket: Some(ticket) });
-        self.hand_over(state, effects);
-    }
-
-    /// Tells the target of a transfer to campaign, once it has all that we have.
-    fn hand_over(&mut self, state: &State<T>, effects: &mut Effects<T>) {
-        let Some(transfer) = &mut self.transfer else { return };
-        let caught_up =
-            self.targets.get(&transfer.to).is_some_and(|target| target.matched >= state.last().index_or_zero());
-        if caught_up && let Some(ticket) = transfer.ticket.take() {
-            let request = TransferLeaderRequest {
-                from: state.identity,
-                vote: self.vote,
-                to: transfer.to,
-                last_log_id: state.last(),
-            };
-            effects.push(Effect::Send { to: transfer.to, message: Message::TransferLeader(request) });
-            effects.reply(ticket, Reply::Transferring);
-        }
-    }
-
-    // ---- membership ----
-
-    /// Somebody asks for another membership.
-    pub(crate) fn on_change(
-        &mut self,
-        state: &mut State<T>,
-        now: Time,
-        ticket: Ticket,
-        change: Change<T>,
-        effects: &mut Effects<T>,
-    ) {
-        if self.change.is_some() || self.waiting_changes.len() >= WAITING_CHANGES_MAX {
-            return effects.reply(ticket, Reply::Refused(Refusal::ChangeInProgress));
-        }
-        if state.is_overloaded() || self.transfer.is_some() {
-            return effects.reply(ticket, Reply::Refused(Refusal::Busy));
-        }
-        // A change that would be refused anyway is refused at once.
-        self.waiting_changes.push_back((ticket, change));
-        self.settle_membership(state, now, effects);
-    }
-
-    /// Whether a change may begin: one at a time, and none before an entry of our own term is committed, or a change of an
-    /// earlier leader could be overtaken (the 2015 erratum to Thesis §4.1).
-    fn may_change(&self, state: &State<T>) -> bool {
-        state.memberships.is_committed()
-            && state.committed.index_or_zero() >= self.first_index
-            && !state.is_overloaded()
-    }
-
-    /// Does what is next for the membership: end a joint one, answer a change that is done, begin one that waits, bind
-    /// incarnations that have become known. Whoever leads does it; nobody needs to ask (Raft §6).
-    fn settle_membership(&mut self, state: &mut State<T>, now: Time, effects: &mut Effects<T>) {
-        if !self.may_change(state) {
-            return;
-        }
-        if state.membership().is_joint() {
-            let next = state.membership().leave_joint();
-            return self.append_membership(state, now, next, effects);
-        }
-        let next = state.last().next_index();
-        self.settle_streams(state, now, next, effects);
-        self.finish_change(state, effects);
-        while let Some((ticket, change)) = self.waiting_changes.pop_front() {
-            let address_of = if let Change::AddLearner(id, _) = &change { Some(*id) } else { None };
-            match change.apply_to(state.membership()) {
-                Err(refusal) => effects.reply(ticket, Reply::Refused(refusal)),
-                Ok(next) => {
-                    self.change = Some(ticket);
-                    if let Some(id) = address_of {
-                        let incarnation = |of: &MembershipOf<T>| of.node(&id).and_then(Node::incarnation);
-                        let same_server = incarnation(&next) == incarnation(state.membership());
-                        self.close_stream(&id, same_server, effects);
-                    }
-                    return self.append_membership(state, now, next, effects);
-                }
-            }
-        }
-        if self.may_bind(state, now)
-            && let Some(next) = self.bound_membership(state)
-        {
-            self.append_membership(state, now, next, effects);
-        }
-    }
-
-    /// Answers whoever waits for the membership that is now committed and uniform.
-    fn finish_change(&mut self, state: &State<T>, effects: &mut Effects<T>) {
-        if let Some(ticket) = self.change.take()
-            && let Some(log_id) = state.memberships.effective().log_id
-        {
-            effects.reply(ticket, Reply::Done { log_id });
-        }
-    }
-
-    /// Incarnations are bound once all voters have shown theirs, so that one entry serves all; or, if some stay away, after
-    /// an election timeout.
-    fn may_bind(&self, state: &State<T>, now: Time) -> bool {
-        let me = state.me();
-        let met = |id: T::NodeId| {
-            let bound = state.membership().node(&id).is_some_and(|node| node.incarnation().is_some());
-            bound || id == me || self.targets.get(&id).is_some_and(|target| target.round > Round(0))
-        };
-        state.membership().voter_ids().all(met) || now.since(self.since) >= state.config.election_timeout_max
-    }
-
-    fn bound_membership(&self, state: &State<T>) -> Option<Membership<T::NodeId, T::Node>> {
-        let me = state.identity;
-        state.membership().with_incarnations(|id| {
-            if *id == me.id { me.incarnation } else { self.targets.get(id).and_then(|target| target.seen) }
-        })
-    }
-
-    fn append_membership(&mut self, state: &mut State<T>, now: Time, next: MembershipOf<T>, effects: &mut Effects<T>) {
-        let log_id = LogId::new(self.leader_id, state.last().next_index());
-        state.append(now, T::Entry::of_membership(log_id, next), effects);
-        // A new target starts at the entry that made it one; probing finds what it needs before.
-        self.settle_streams(state, now, log_id.index, effects);
-        self.tell_tail(state, effects);
-        // With fewer voters, a round or an index may have its quorum already; that shows at the next answer or wake.
-    }
-
-    /// Opens a stream to every member that has none. A server that is in no membership any more, committed or not, is told
-    /// so and then left.
-    fn settle_streams(&mut self, state: &State<T>, now: Time, next: LogIndex, effects: &mut Effects<T>) {
-        let membership = state.membership();
-        for (_, target) in self.targets.iter_mut().filter(|(id, _)| !state.memberships.any(|m| m.contains(id))) {
-            target.leaving.get_or_insert(Leaving {
-                index: state.memberships.effective().log_id.index_or_zero(),
-                after: self.rounds.latest(),
-                until: now + state.config.election_timeout_max * 4,
-            });
-        }
-        for (id, node) in membership.nodes().iter().filter(|(id, _)| **id != state.identity.id) {
-            let back = self.targets.get_mut(id).filter(|target| target.leaving.is_some());
-            if let Some(stream) = back.and_then(|target| target.stream) {
-                // Removed, and added again before it was left: perhaps another server by now.
-                effects.push(Effect::CloseStream { stream });
-                self.targets.remove(id);
-            }
-            let blank = Target { stream: None, matched: 0, round: Round(0), seen: None, leaving: None };
-            let target = self.targets.entry(*id).or_insert(blank);
-            if target.stream.is_some() {
-                continue;
-            }
-            self.next_stream = StreamId(self.next_stream.0 + 1);
-            let stream = self.next_stream;
-            target.stream = Some(stream);
-            effects.push(Effect::OpenStream { stream, target: *id, node: node.clone(), vote: self.vote, next });
-        }
-    }
-
-    /// Leaves those removed servers that know it, or that had time enough to.
-    fn dismiss(&mut self, now: Time, effects: &mut Effects<T>) {
-        self.targets.retain(|_, target| {
-            let over = target.leaving.as_ref().is_some_and(|leaving| leaving.is_over(target, now));
-            if over && let Some(stream) = target.stream {
-                effects.push(Effect::CloseStream { stream });
-            }
-            !over
-        });
-    }
-
-    /// Closes a target's stream, since its address changes. What it has matched stays known, unless another server takes
-    /// its place: that one has nothing.
-    fn close_stream(&mut self, id: &T::NodeId, same_server: bool, effects: &mut Effects<T>) {
-        let Some(target) = self.targets.get_mut(id) else { return };
-        if let Some(stream) = target.stream.take() {
-            effects.push(Effect::CloseStream { stream });
-        }
-        if !same_server {
-            (target.matched, target.round, target.seen) = (0, Round(0), None);
-        }
-    }
+    // ---- the end ----
 
     /// The leadership ends: streams are closed, and whoever waits is told what is known.
     pub(crate) fn end(self, leader: Option<T::NodeId>, effects: &mut Effects<T>) {
