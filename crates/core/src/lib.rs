@@ -48,8 +48,9 @@ pub use log_id::{CommittedLeaderIdOf, LogId, LogIdOf, LogIdOption};
 pub use log_shape::LogShape;
 pub use membership::{Membership, MembershipError, MembershipOf, StoredMembership};
 pub use message::{
-    AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, HeartbeatRequest, HeartbeatResponse, Message,
-    PeerRefusal, TransferLeaderRequest, VoteKind, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, HeartbeatRequest, HeartbeatResponse, InstallOutcome,
+    InstallSnapshotRequest, InstallSnapshotResponse, Message, PeerRefusal, TransferLeaderRequest, VoteKind,
+    VoteRequest, VoteResponse,
 };
 pub use outbox::{Outbox, Promise};
 pub use replica::{Load, Replica, RestoreError, Restored};

@@ -29,6 +29,7 @@ pub type MembershipOf<T> = Membership<<T as Types>::NodeId, <T as Types>::Node>;
 
 /// A membership and the log entry that it came from; `None` before any entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]
 pub struct StoredMembership<T: Types> {
     /// The entry that carries it.
     pub log_id: Option<LogIdOf<T>>,

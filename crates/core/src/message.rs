@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{Identity, LogIdOf, Round, Types, VoteOf};
+use crate::{Identity, LogIdOf, Round, StoredMembership, Types, VoteOf};
 
 /// What a request for votes asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +152,42 @@ pub struct TransferLeaderRequest<T: Types> {
     pub to: T::NodeId,
     /// The leader's last log id, which the target must have.
     pub last_log_id: Option<LogIdOf<T>>,
+}
+
+/// InstallSnapshot (Raft §7), less its content, which travels beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]
+pub struct InstallSnapshotRequest<T: Types> {
+    /// The leader.
+    pub from: Identity<T::NodeId>,
+    /// The leader's vote, committed.
+    pub vote: VoteOf<T>,
+    /// The last entry that is in the snapshot (`lastIncludedIndex`, `lastIncludedTerm`).
+    pub last_log_id: LogIdOf<T>,
+    /// The last membership at or before it.
+    pub last_membership: StoredMembership<T>,
+}
+
+/// The answer to an [`InstallSnapshotRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]
+pub struct InstallSnapshotResponse<T: Types> {
+    /// The follower.
+    pub from: Identity<T::NodeId>,
+    /// What became of the snapshot.
+    pub outcome: InstallOutcome<T>,
+}
+
+/// What became of a snapshot that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]
+pub enum InstallOutcome<T: Types> {
+    /// The follower has everything up to the snapshot's last entry, durably: it was installed, or was not needed.
+    Installed,
+    /// The follower has promised itself to a newer leader or candidate.
+    HigherVote(VoteOf<T>),
+    /// The follower did not look at the snapshot; it can be sent again.
+    Refused(PeerRefusal),
 }
 
 /// A message on a target's control lane. Votes never wait behind anything, the newest heartbeat replaces an unsent one.

@@ -38,7 +38,7 @@ pub use mem_log::MemLogStore;
 pub use network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, SequentialAppend};
 pub use node::{BasicNode, EmptyNode};
 pub use runtime::{AsyncRuntime, JoinError};
-pub use snapshot::{Snapshot, SnapshotMeta};
+pub use snapshot::{Snapshot, SnapshotContent, SnapshotMeta, SnapshotRequest};
 pub use state_machine::{RaftSnapshotBuilder, RaftStateMachine};
 pub use store_ext::{
     Defensive, DefensiveError, DefensiveSwitch, ErrorSubject, ErrorVerb, RaftStorageDebug, ReaderExt, Rules,
@@ -48,8 +48,9 @@ pub use store_ext::{
 pub use tokio_runtime::TokioRuntime;
 pub use type_config::{
     AppData, AppDataResponse, AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, CommittedLeaderIdOf,
-    FromAppData, HeartbeatRequest, HeartbeatResponse, LogIdOf, MembershipOf, Of, RaftTypeConfig, StoredMembership,
-    TransferLeaderRequest, VoteOf, VoteRequest, VoteResponse,
+    FromAppData, HeartbeatRequest, HeartbeatResponse, InstallOutcome, InstallSnapshotRequest, InstallSnapshotResponse,
+    LogIdOf, MembershipOf, Of, RaftTypeConfig, StoredMembership, TransferLeaderRequest, VoteOf, VoteRequest,
+    VoteResponse,
 };
 
 pub use raftwright_core::{

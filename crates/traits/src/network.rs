@@ -8,8 +8,9 @@ use futures_core::Stream;
 use raftwright_core::Span;
 
 use crate::{
-    AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, HeartbeatRequest, HeartbeatResponse, RPCError,
-    RaftTypeConfig, TransferLeaderRequest, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, HeartbeatRequest, HeartbeatResponse,
+    InstallSnapshotResponse, RPCError, RaftTypeConfig, SnapshotRequest, TransferLeaderRequest, VoteRequest,
+    VoteResponse,
 };
 
 /// How long a call may take.
@@ -90,6 +91,25 @@ pub trait RaftNetworkV2<C: RaftTypeConfig>: Send + 'static {
         Self: Sized,
     {
         SequentialAppend::new(self, input, option)
+    }
+
+    /// Sends a whole snapshot, and waits until the target has installed it: the remote `Raft::begin_receiving_snapshot`, the
+    /// content, then the remote `Raft::install_full_snapshot`. On a lane of its own, so that it delays nothing else.
+    ///
+    /// `option.timeout` is how long the target may be silent, not how long the whole may take. Dropping the future gives the
+    /// transfer up. Sent again, the same snapshot goes on where it broke, if the network can do that.
+    ///
+    /// The default is for a network that carries no snapshots: it refuses.
+    ///
+    /// # Errors
+    /// No answer came. The target may have part of it, or have installed it.
+    fn full_snapshot(
+        &mut self,
+        rpc: SnapshotRequest<C>,
+        option: RPCOption,
+    ) -> impl Future<Output = Result<InstallSnapshotResponse<C>, RPCError>> + Send {
+        let _ = (rpc, option);
+        async { Err(RPCError::Refused("this network carries no snapshots".into())) }
     }
 
     /// Asks the target to take over: the remote `Raft::transfer_leader`. On the control lane.

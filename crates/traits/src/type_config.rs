@@ -33,7 +33,8 @@ pub trait RaftTypeConfig: Copy + Debug + Default + Eq + Ord + Hash + Send + Sync
     type LeaderId: LeaderId<NodeId = Self::NodeId>;
     /// A log entry, usually [`Entry<Self>`](crate::Entry).
     type Entry: RaftEntry<Of<Self>> + FromAppData<Self::D> + Clone;
-    /// How a snapshot's content travels and is stored.
+    /// How a snapshot's content travels and is stored. The networks that come with this project send anything that is
+    /// [`SnapshotContent`](crate::SnapshotContent).
     type SnapshotData: Send + Sync + 'static;
     /// What runs the tasks and tells the time.
     type AsyncRuntime: AsyncRuntime;
@@ -86,6 +87,12 @@ pub type AppendOutcome<C> = core_types::AppendOutcome<Of<C>>;
 pub type HeartbeatRequest<C> = core_types::HeartbeatRequest<Of<C>>;
 /// The answer to it.
 pub type HeartbeatResponse<C> = core_types::HeartbeatResponse<Of<C>>;
+/// InstallSnapshot, less its content.
+pub type InstallSnapshotRequest<C> = core_types::InstallSnapshotRequest<Of<C>>;
+/// The answer to it.
+pub type InstallSnapshotResponse<C> = core_types::InstallSnapshotResponse<Of<C>>;
+/// What became of a snapshot that was sent.
+pub type InstallOutcome<C> = core_types::InstallOutcome<Of<C>>;
 /// Take over.
 pub type TransferLeaderRequest<C> = core_types::TransferLeaderRequest<Of<C>>;
 
