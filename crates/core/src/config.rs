@@ -7,6 +7,9 @@ use crate::Span;
 pub struct ReplicaConfig {
     /// How often a leader shows that it lives (Raft §5.2).
     pub heartbeat_interval: Span,
+    /// Whether a leader beats by itself. One that does not is confirmed by nobody and steps down after an election timeout,
+    /// unless it is alone.
+    pub enable_heartbeat: bool,
     /// The shortest time without a leader after which a server starts an election. Also how long a server that has
     /// heard from a leader refuses to vote for another (leader stickiness, Thesis §4.2.3).
     pub election_timeout_min: Span,
@@ -30,6 +33,7 @@ impl Default for ReplicaConfig {
     fn default() -> Self {
         Self {
             heartbeat_interval: Span::from_millis(50),
+            enable_heartbeat: true,
             election_timeout_min: Span::from_millis(150),
             election_timeout_max: Span::from_millis(300),
             pre_vote: true,

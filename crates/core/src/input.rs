@@ -3,7 +3,7 @@
 use alloc::collections::BTreeSet;
 
 use crate::{
-    AppendEntriesRequest, HeartbeatRequest, HeartbeatResponse, Identity, LogIdOf, MembershipOf, StreamId, Ticket,
+    AppendEntriesRequest, HeartbeatRequest, HeartbeatResponse, Identity, LogIdOf, MembershipOf, ReplicaConfig, StreamId, Ticket,
     TransferLeaderRequest, Types, VoteOf, VoteRequest, VoteResponse, WriteId,
 };
 
@@ -124,6 +124,9 @@ pub enum Input<T: Types> {
         /// The last entry to delete.
         upto: LogIdOf<T>,
     },
+    /// Work by these settings from now on. What was promised under the old ones stays promised, so timeouts that others
+    /// rely on must not shrink while they do.
+    Configure(ReplicaConfig),
 }
 
 /// What a [`Stream`](crate::Stream) tells the replica. Knowledge only: guesses stay in the stream.

@@ -92,7 +92,18 @@ impl<T: Types> Leading<T> {
         let quorum = self.rounds.confirmed_at() + state.config.election_timeout_max;
         let disk = state.writes.oldest_pending().map_or(quorum, |since| since + state.config.election_timeout_max);
         let transfer = self.transfer.as_ref().map_or(quorum, |transfer| transfer.ends_at);
-        self.heartbeat_at.min(quorum).min(disk).min(transfer)
+        let heartbeat = if self.beats(state) { self.heartbeat_at } else { quorum };
+        heartbeat.min(quorum).min(disk).min(transfer)
+    }
+
+    /// Whether heartbeats are sent by themselves. Alone there is nobody to send one to, and the beat is what confirms us.
+    fn beats(&self, state: &State<T>) -> bool {
+        state.config.enable_heartbeat || self.targets.is_empty()
+    }
+
+    /// The settings have changed. A shorter interval counts from now.
+    pub(crate) fn on_configure(&mut self, state: &State<T>, now: Time) {
+        self.heartbeat_at = self.heartbeat_at.min(now + state.config.heartbeat_interval);
     }
 
     pub(crate) fn matched(&self) -> impl Iterator<Item = (T::NodeId, LogIndex)> + '_ {
@@ -111,7 +122,7 @@ impl<T: Types> Leading<T> {
 
     /// The deadline has come: a heartbeat is due, or nobody confirms that we lead, or our disk hangs.
     pub(crate) fn on_wake(&mut self, state: &mut State<T>, now: Time, effects: &mut Effects<T>) -> Next<T> {
-        if now >= self.heartbeat_at {
+        if now >= self.heartbeat_at && self.beats(state) {
             // Before asking who has confirmed us: alone in the cluster, the beat itself does.
             self.beat(state, now, effects);
         }

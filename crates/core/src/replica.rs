@@ -208,6 +208,7 @@ impl<T: Types> Replica<T> {
                 self.state.purge(now, upto, effects);
                 Next::Stay
             }
+            Input::Configure(config) => self.on_configure(now, config),
         }
     }
 
@@ -253,6 +254,14 @@ impl<T: Types> Replica<T> {
     fn on_beat(&mut self, now: Time, effects: &mut Effects<T>) -> Next<T> {
         if let Role::Leader(leading) = &mut self.role {
             leading.beat(&mut self.state, now, effects);
+        }
+        Next::Stay
+    }
+
+    fn on_configure(&mut self, now: Time, config: ReplicaConfig) -> Next<T> {
+        self.state.config = config;
+        if let Role::Leader(leading) = &mut self.role {
+            leading.on_configure(&self.state, now);
         }
         Next::Stay
     }

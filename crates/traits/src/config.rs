@@ -19,6 +19,9 @@ pub struct Config {
     pub pre_vote: bool,
     /// Whether elections start by themselves.
     pub enable_elect: bool,
+    /// Whether a leader sends heartbeats by itself. One that does not steps down after an election timeout, unless it is
+    /// alone in its cluster.
+    pub enable_heartbeat: bool,
     /// How long a call to a peer may take, in milliseconds.
     pub rpc_timeout: u64,
     /// Most client calls that wait to be taken up by the core; past it, calls are refused as busy.
@@ -53,6 +56,7 @@ impl Default for Config {
             election_timeout_max: replica.election_timeout_max.as_millis(),
             pre_vote: replica.pre_vote,
             enable_elect: true,
+            enable_heartbeat: replica.enable_heartbeat,
             rpc_timeout: 1_000,
             api_queue_max: 8_192,
             api_batch_max: 4_096,
@@ -125,6 +129,7 @@ impl Config {
     pub fn replica(&self) -> ReplicaConfig {
         ReplicaConfig {
             heartbeat_interval: Span::from_millis(self.heartbeat_interval),
+            enable_heartbeat: self.enable_heartbeat,
             election_timeout_min: Span::from_millis(self.election_timeout_min),
             election_timeout_max: Span::from_millis(self.election_timeout_max),
             pre_vote: self.pre_vote,
