@@ -3,8 +3,8 @@
 use alloc::collections::BTreeSet;
 
 use crate::{
-    AppendEntriesRequest, HeartbeatRequest, HeartbeatResponse, Identity, LogIdOf, MembershipOf, ReplicaConfig, StreamId, Ticket,
-    TransferLeaderRequest, Types, VoteOf, VoteRequest, VoteResponse, WriteId,
+    AppendEntriesRequest, HeartbeatRequest, HeartbeatResponse, Identity, LogIdOf, MembershipOf, ReplicaConfig,
+    StreamId, Ticket, TransferLeaderRequest, Types, VoteOf, VoteRequest, VoteResponse, WriteId,
 };
 
 /// An event. Every input with a ticket is answered by exactly one [`Effect::Reply`](crate::Effect::Reply) with that

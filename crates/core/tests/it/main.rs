@@ -4,6 +4,7 @@
 mod bad_peer;
 mod calls;
 mod cluster;
+mod configure;
 mod disk;
 mod found;
 mod log_shape;
