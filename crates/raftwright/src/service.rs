@@ -206,8 +206,9 @@ fn not_leader(forward: ForwardToLeader<EasyConfig>) -> RequestError {
 fn write_error(error: ClientWriteError<EasyConfig>) -> RequestError {
     match error {
         ClientWriteError::ForwardToLeader(forward) => not_leader(forward),
-        ClientWriteError::Busy => RequestError::Busy,
-        ClientWriteError::Superseded => RequestError::Superseded,
+        // One that expires in the queue has waited its whole time for room.
+        ClientWriteError::Busy | ClientWriteError::Expired => RequestError::Busy,
+        ClientWriteError::Superseded | ClientWriteError::LeaderChanged => RequestError::Superseded,
         ClientWriteError::Unknown(reason) => RequestError::Unknown(reason),
     }
 }

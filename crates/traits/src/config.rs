@@ -3,6 +3,8 @@
 use raftwright_core::{ReplicaConfig, Span, StreamConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::ReloadError;
+
 /// The settings of a node. [`Config::validate`] checks them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -73,11 +75,11 @@ impl Default for Config {
 }
 
 /// A setting that cannot work.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{setting}: {why}")]
 pub struct ConfigError {
     /// The setting.
-    pub setting: &'static str,
+    pub setting: String,
     /// What is wrong, and what would be right.
     pub why: String,
 }
@@ -88,7 +90,7 @@ impl Config {
     /// # Errors
     /// The first that cannot work.
     pub fn validate(self) -> Result<Self, ConfigError> {
-        let no = |setting, why: String| Err(ConfigError { setting, why });
+        let no = |setting: &str, why: String| Err(ConfigError { setting: setting.to_owned(), why });
         if self.heartbeat_interval == 0 {
             return no("heartbeat_interval", "must be at least 1 ms".into());
         }
@@ -123,6 +125,56 @@ impl Config {
             Some((setting, _)) => no(setting, "must be at least 1: nothing could ever pass".into()),
             None => Ok(self),
         }
+    }
+
+    /// Checks that a running node may go on with these settings instead of `self`.
+    ///
+    /// What others rely on stays: a follower's shortest election timeout is how long a leader may believe in its lease, and a
+    /// leader's longest one how soon it gives way. So do the sizes of queues that exist, and what connections were opened with.
+    ///
+    /// # Errors
+    /// [`ReloadError::Fixed`] names the first setting that differs and must not; [`ReloadError::Invalid`] one that cannot
+    /// work.
+    pub fn check_reload(&self, to: &Config) -> Result<(), ReloadError> {
+        // Every setting is named, so that a new one is decided about: the first group may change.
+        let Config {
+            heartbeat_interval: _,
+            pre_vote: _,
+            enable_elect: _,
+            enable_heartbeat: _,
+            api_batch_max: _,
+            reads_max: _,
+            apply_bytes_max: _,
+            cluster_name,
+            election_timeout_min,
+            election_timeout_max,
+            rpc_timeout,
+            api_queue_max,
+            uncommitted_bytes_max,
+            log_writes_max,
+            append_entries_max,
+            append_bytes_max,
+            inflight_requests_max,
+            inflight_bytes_max,
+        } = self;
+        let fixed = [
+            ("cluster_name", *cluster_name == to.cluster_name),
+            ("election_timeout_min", *election_timeout_min == to.election_timeout_min),
+            ("election_timeout_max", *election_timeout_max == to.election_timeout_max),
+            ("rpc_timeout", *rpc_timeout == to.rpc_timeout),
+            ("api_queue_max", *api_queue_max == to.api_queue_max),
+            ("uncommitted_bytes_max", *uncommitted_bytes_max == to.uncommitted_bytes_max),
+            ("log_writes_max", *log_writes_max == to.log_writes_max),
+            ("append_entries_max", *append_entries_max == to.append_entries_max),
+            ("append_bytes_max", *append_bytes_max == to.append_bytes_max),
+            ("inflight_requests_max", *inflight_requests_max == to.inflight_requests_max),
+            ("inflight_bytes_max", *inflight_bytes_max == to.inflight_bytes_max),
+        ];
+        if let Some((setting, _)) = fixed.into_iter().find(|(_, same)| !same) {
+            return Err(ReloadError::Fixed { setting: setting.to_owned() });
+        }
+        to.clone().validate()?;
+        Ok(())
     }
 
     /// The part that the replica needs.

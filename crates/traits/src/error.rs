@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter};
 
 use raftwright_core::{LogIndex, MembershipError};
 
-use crate::RaftTypeConfig;
+use crate::{AnyError, ConfigError, RaftTypeConfig};
 
 /// What a failed call may have done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -43,12 +43,21 @@ pub struct StorageError {
     pub kind: StorageErrorKind,
     /// What and where, and what to do about it.
     pub message: String,
+    /// The error behind it, if one was given; with the feature `bt` also where it was made.
+    pub source: Option<AnyError>,
 }
 
 impl StorageError {
     /// An error of that kind.
     pub fn new(kind: StorageErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        let message = message.into();
+        let source = cfg!(feature = "bt").then(|| AnyError::error(&message));
+        Self { kind, message, source }
+    }
+
+    /// An error of that kind, made of the one behind it. Says what that one says.
+    pub fn from_error<E: std::error::Error + 'static>(kind: StorageErrorKind, error: &E) -> Self {
+        Self { kind, message: error.to_string(), source: Some(AnyError::new(error)) }
     }
 
     /// An entry that should be in the log is not.
@@ -92,14 +101,49 @@ pub enum Fatal {
 }
 
 /// An error of a call, or the end of the node.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum RaftError<E> {
     /// The call failed.
     #[error(transparent)]
     APIError(E),
-    /// The node has stopped. Whether the call took effect is unknown unless it was made after the stop.
+    /// The node had stopped before it took the call up. *Surely not applied.* A node that stops later says so by the call's
+    /// own error, if it matters.
     #[error(transparent)]
     Fatal(#[from] Fatal),
+}
+
+impl<E> RaftError<E> {
+    /// The call's error, if the node has not stopped.
+    pub fn api_error(&self) -> Option<&E> {
+        match self {
+            RaftError::APIError(error) => Some(error),
+            RaftError::Fatal(_) => None,
+        }
+    }
+
+    /// Why the node has stopped, if it has.
+    pub fn fatal(&self) -> Option<&Fatal> {
+        match self {
+            RaftError::APIError(_) => None,
+            RaftError::Fatal(fatal) => Some(fatal),
+        }
+    }
+}
+
+/// An error that says what the failed call may have done.
+pub trait HasOutcome {
+    /// What the call may have done.
+    fn outcome(&self) -> Outcome;
+}
+
+impl<E: HasOutcome> RaftError<E> {
+    /// Whether what was asked is surely not applied.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            RaftError::APIError(error) => error.outcome(),
+            RaftError::Fatal(_) => Outcome::NotApplied,
+        }
+    }
 }
 
 /// Ask the leader instead.
@@ -141,7 +185,8 @@ pub enum UnknownReason {
 }
 
 /// Why a write was not acknowledged.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[serde(bound = "")]
 pub enum ClientWriteError<C: RaftTypeConfig> {
     /// Ask the leader. *Surely not applied.*
     #[error(transparent)]
@@ -152,6 +197,13 @@ pub enum ClientWriteError<C: RaftTypeConfig> {
     /// Another leader's entry was committed in its place. *Surely not applied.*
     #[error("a new leader has replaced the entry; ask again")]
     Superseded,
+    /// The deadline passed before the write was proposed. *Surely not applied.*
+    #[error("the deadline passed before it was proposed")]
+    Expired,
+    /// This server leads, but not in the leadership that the caller expects: what the caller knows may be out of date.
+    /// *Surely not applied.*
+    #[error("the expected leadership has ended, and another has begun here")]
+    LeaderChanged,
     /// *Unknown.*
     #[error("whether it was applied is unknown: {0}")]
     Unknown(UnknownReason),
@@ -161,16 +213,25 @@ impl<C: RaftTypeConfig> ClientWriteError<C> {
     /// Whether the write is surely not applied.
     pub fn outcome(&self) -> Outcome {
         match self {
-            ClientWriteError::ForwardToLeader(_) | ClientWriteError::Busy | ClientWriteError::Superseded => {
-                Outcome::NotApplied
-            }
+            ClientWriteError::ForwardToLeader(_)
+            | ClientWriteError::Busy
+            | ClientWriteError::Superseded
+            | ClientWriteError::Expired
+            | ClientWriteError::LeaderChanged => Outcome::NotApplied,
             ClientWriteError::Unknown(_) => Outcome::Unknown,
         }
     }
 }
 
+impl<C: RaftTypeConfig> HasOutcome for ClientWriteError<C> {
+    fn outcome(&self) -> Outcome {
+        ClientWriteError::outcome(self)
+    }
+}
+
 /// Why a linearizable read cannot be served here. Reads change nothing: asking again is always safe.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[serde(bound = "")]
 pub enum LinearizableReadError<C: RaftTypeConfig> {
     /// Ask the leader.
     #[error(transparent)]
@@ -183,25 +244,42 @@ pub enum LinearizableReadError<C: RaftTypeConfig> {
     NotConfirmed,
 }
 
-/// Why a server was not initialized. *Surely not applied.*
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a server was not initialized.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[serde(bound = "")]
 pub enum InitializeError<C: RaftTypeConfig> {
-    /// It has a log or a vote already.
+    /// It has a log or a vote already. *Surely not applied.*
     #[error("this server belongs to a cluster already; it is never initialized again")]
     AlreadyInitialized,
-    /// The membership does not name this server as a voter.
+    /// The membership does not name this server as a voter. *Surely not applied.*
     #[error("the first membership must name this server as a voter")]
     NotInMembership,
-    /// The membership is not possible.
+    /// The membership is not possible. *Surely not applied.*
     #[error("{0}")]
     Membership(MembershipError<C::NodeId>),
-    /// A bound is reached.
+    /// A bound is reached. *Surely not applied.*
     #[error("too much is under way; try again later")]
     Busy,
+    /// The node stopped before the first entry was known to be durable. *Unknown.*
+    #[error("whether it is initialized is unknown: {0}")]
+    Unknown(UnknownReason),
+}
+
+impl<C: RaftTypeConfig> HasOutcome for InitializeError<C> {
+    fn outcome(&self) -> Outcome {
+        match self {
+            InitializeError::AlreadyInitialized
+            | InitializeError::NotInMembership
+            | InitializeError::Membership(_)
+            | InitializeError::Busy => Outcome::NotApplied,
+            InitializeError::Unknown(_) => Outcome::Unknown,
+        }
+    }
 }
 
 /// Why the membership was not changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[serde(bound = "")]
 pub enum ChangeMembershipError<C: RaftTypeConfig> {
     /// Ask the leader. *Surely not applied.*
     #[error(transparent)]
@@ -237,8 +315,15 @@ impl<C: RaftTypeConfig> ChangeMembershipError<C> {
     }
 }
 
+impl<C: RaftTypeConfig> HasOutcome for ChangeMembershipError<C> {
+    fn outcome(&self) -> Outcome {
+        ChangeMembershipError::outcome(self)
+    }
+}
+
 /// Why the leadership is not handed over.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[serde(bound = "")]
 pub enum TransferLeaderError<C: RaftTypeConfig> {
     /// Ask the leader.
     #[error(transparent)]
@@ -252,4 +337,21 @@ pub enum TransferLeaderError<C: RaftTypeConfig> {
     /// The target did not take over in time; this server leads on.
     #[error("the target did not take over in time")]
     Deadline,
+}
+
+/// Why the settings of a running node were not changed. Nothing is changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+pub enum ReloadError {
+    /// This setting is fixed while the node runs.
+    #[error("{setting} cannot change while the node runs: restart it with the new value")]
+    Fixed {
+        /// The setting.
+        setting: String,
+    },
+    /// The settings cannot work.
+    #[error(transparent)]
+    Invalid(#[from] ConfigError),
+    /// A bound is reached; try again later.
+    #[error("too much is under way; try again later")]
+    Busy,
 }

@@ -4,6 +4,7 @@
 //! ([`RaftStateMachine`]), a network ([`RaftNetworkFactory`], [`RaftNetworkV2`]) and, rarely, a runtime
 //! ([`AsyncRuntime`]). The `raftwright` crate brings one of each.
 
+mod any_error;
 mod blocking;
 mod codec;
 mod config;
@@ -24,13 +25,15 @@ pub mod testing;
 mod tokio_runtime;
 mod type_config;
 
+pub use any_error::{AnyError, CAUSES_MAX};
 pub use blocking::{BlockingLog, BlockingLogOptions, BlockingLogReader, BlockingLogStore};
 pub use codec::{AppBytes, DecodeError, EntryCodec, EntryKind, WireNodeId};
 pub use config::{Config, ConfigError};
 pub use entry::{Entry, EntryPayload};
 pub use error::{
-    ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, Outcome,
-    RPCError, RaftError, StorageError, StorageErrorKind, TransferLeaderError, UnknownReason,
+    ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, HasOutcome, InitializeError,
+    LinearizableReadError, Outcome, RPCError, RaftError, ReloadError, StorageError, StorageErrorKind,
+    TransferLeaderError, UnknownReason,
 };
 pub use flushed::{FlushSink, IOFlushed};
 pub use log_storage::{LogState, RaftLogReader, RaftLogStorage};

@@ -178,7 +178,7 @@ impl<SM: StateMachine> ServerBuilder<SM> {
 
 /// The node refuses work before the log's queue is full, for a full queue stops the log: it has no way to refuse.
 fn check_queues(config: &Config, wal: &WalOptions) -> Result<(), ConfigError> {
-    let no = |setting, why| Err(ConfigError { setting, why });
+    let no = |setting: &str, why| Err(ConfigError { setting: setting.to_owned(), why });
     // A follower's queue holds what a leader has on the way to it, and more when leaders change.
     let bytes_max = wal.queue_bytes_max / 2;
     if config.uncommitted_bytes_max > bytes_max {

@@ -705,7 +705,9 @@ fn write_failed(error: RaftError<ClientWriteError<App>>) -> Failed {
         RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => Failed::Forward(forward.leader_id),
         RaftError::APIError(ClientWriteError::Busy) => Failed::Busy,
         RaftError::APIError(ClientWriteError::Unknown(_)) => Failed::Unknown,
-        RaftError::APIError(error @ ClientWriteError::Superseded) => Failed::Refused(error.to_string()),
+        RaftError::APIError(
+            error @ (ClientWriteError::Superseded | ClientWriteError::Expired | ClientWriteError::LeaderChanged),
+        ) => Failed::Refused(error.to_string()),
         RaftError::Fatal(fatal) => Failed::Refused(fatal.to_string()),
     }
 }

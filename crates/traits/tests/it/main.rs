@@ -4,6 +4,7 @@
 
 mod blocking;
 mod entries;
+mod errors;
 mod flushed;
 mod log;
 mod settings;

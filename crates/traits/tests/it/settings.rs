@@ -1,4 +1,4 @@
-use raftwright_traits::Config;
+use raftwright_traits::{Config, ReloadError};
 
 #[test]
 fn the_defaults_are_valid() {
@@ -17,4 +17,54 @@ fn settings_that_cannot_work_are_named() {
     assert_eq!(with(|c| c.election_timeout_max = c.election_timeout_min), "election_timeout_max");
     assert_eq!(with(|c| c.api_queue_max = 0), "api_queue_max");
     assert_eq!(with(|c| c.apply_bytes_max = 0), "apply_bytes_max");
+}
+
+fn reload(change: fn(&mut Config)) -> Result<(), ReloadError> {
+    let config = Config::default();
+    let mut to = config.clone();
+    change(&mut to);
+    config.check_reload(&to)
+}
+
+#[test]
+fn some_settings_change_while_a_node_runs() {
+    let changes: [fn(&mut Config); 7] = [
+        |c| c.heartbeat_interval = 20,
+        |c| c.pre_vote = false,
+        |c| c.enable_elect = false,
+        |c| c.enable_heartbeat = false,
+        |c| c.api_batch_max = 1,
+        |c| c.reads_max = 1,
+        |c| c.apply_bytes_max = 1,
+    ];
+    for change in changes {
+        assert_eq!(reload(change), Ok(()));
+    }
+}
+
+#[test]
+fn others_do_not_and_are_named() {
+    let changes: [(&str, fn(&mut Config)); 11] = [
+        ("cluster_name", |c| c.cluster_name.push('x')),
+        ("election_timeout_min", |c| c.election_timeout_min += 1),
+        ("election_timeout_max", |c| c.election_timeout_max += 1),
+        ("rpc_timeout", |c| c.rpc_timeout += 1),
+        ("api_queue_max", |c| c.api_queue_max += 1),
+        ("uncommitted_bytes_max", |c| c.uncommitted_bytes_max += 1),
+        ("log_writes_max", |c| c.log_writes_max += 1),
+        ("append_entries_max", |c| c.append_entries_max += 1),
+        ("append_bytes_max", |c| c.append_bytes_max += 1),
+        ("inflight_requests_max", |c| c.inflight_requests_max += 1),
+        ("inflight_bytes_max", |c| c.inflight_bytes_max += 1),
+    ];
+    for (name, change) in changes {
+        match reload(change) {
+            Err(ReloadError::Fixed { setting }) => assert_eq!(setting, name),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    match reload(|c| c.heartbeat_interval = c.election_timeout_min) {
+        Err(ReloadError::Invalid(error)) => assert_eq!(error.setting, "election_timeout_min"),
+        other => panic!("{other:?}"),
+    }
 }
