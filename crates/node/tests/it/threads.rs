@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use raftwright_traits::{ClientWriteError, Config, RaftError};
+use raftwright_traits::{ClientWriteError, Config, Outcome, RaftError};
 
 use crate::fixture::{Cluster, Map, Standard, TestTypes, put};
 
@@ -26,11 +26,13 @@ async fn client<C: TestTypes>(cluster: &Cluster<C>, id: u64) -> (Vec<String>, Ve
                     Some(next) if next != leader => leader = next,
                     Some(_) | None => leader = leader % 3 + 1,
                 },
-                Err(RaftError::APIError(ClientWriteError::Busy | ClientWriteError::Superseded)) => {}
-                Err(RaftError::APIError(ClientWriteError::Unknown(_))) => {
-                    unknown.push(key);
-                    break;
-                }
+                Err(RaftError::APIError(error)) => match error.outcome() {
+                    Outcome::NotApplied => {}
+                    Outcome::Unknown => {
+                        unknown.push(key);
+                        break;
+                    }
+                },
                 Err(RaftError::Fatal(fatal)) => panic!("{fatal}"),
             }
             tokio::task::yield_now().await;
