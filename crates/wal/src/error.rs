@@ -116,6 +116,15 @@ pub enum ReadError {
         /// Offset of its payload.
         offset: u64,
     },
+    /// Too many reads of old entries wait for the media. Nothing is wrong with the entry.
+    #[error("{reads} reads wait for the disk: it cannot keep up")]
+    Busy {
+        /// How many wait.
+        reads: usize,
+    },
+    /// The thread that reads old entries has ended.
+    #[error("nobody reads from this log any more")]
+    Stopped,
 }
 
 /// Damage that recovery found, and what it decided.

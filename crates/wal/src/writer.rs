@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::data_dir::{DataDir, LogRight};
 use crate::disk::{Disk, DiskFile};
+use crate::end::EndSignal;
 use crate::error::{DiskError, Finding, OpenError, WalError, shown};
 use crate::format::{Encoder, RecordKind, Role, SECTOR, SegmentHeader, Trailer};
 use crate::index::Index;
@@ -83,6 +84,8 @@ pub struct Writer<D: Disk, T: Completion> {
     marked: bool,
     /// The chain is broken at the end of the active segment: go on in a fresh one.
     must_roll: bool,
+    /// Goes last, behind the right to write.
+    _end: EndSignal,
 }
 
 /// Without a writer nothing becomes durable any more: whoever waits is told, also when the writer's thread panicked.
@@ -150,7 +153,8 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         committed,
         segments,
     };
-    let shared = Arc::new(Shared::new(state, options));
+    let end = EndSignal::default();
+    let shared = Arc::new(Shared::new(state, options, end.end()));
     let writer = Writer {
         right,
         shared: Arc::clone(&shared),
@@ -175,6 +179,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         spare: Spare::None,
         marked: false,
         must_roll: before.is_none(),
+        _end: end,
     };
     Ok(Opened { log: Log { shared }, writer, report: RecoveryReport { findings } })
 }

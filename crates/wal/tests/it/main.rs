@@ -6,6 +6,7 @@ mod basic;
 mod crash;
 mod damage;
 mod failure;
+mod hang;
 mod harness;
 mod history;
 mod suite;
