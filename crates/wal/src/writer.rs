@@ -308,12 +308,17 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     }
 
     /// One small piece of work that no caller waits for: removing a segment that is purged, or preparing a part of the
-    /// next one. Returns true when something was done. Failing is no harm: it is tried again, or done without.
+    /// next one. Returns true when something was done. Failing is no harm: it is tried again, or done without. A log that is
+    /// being closed prepares nothing: the next start would only remove it.
     pub fn housekeep(&mut self) -> bool {
         if self.step != Step::Idle || self.require_running().is_err() {
             return false;
         }
-        self.remove_purged() || self.prepare()
+        self.remove_purged() || !self.is_closing() && self.prepare()
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.shared.lock().phase, Phase::Closing)
     }
 
     /// Says on the media that everything so far is durable, so that later damage to the last batch cannot pass for a
@@ -517,15 +522,15 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         (self.active.size.saturating_mul(2)).min(self.shared.options.segment_bytes)
     }
 
-    /// Removes the oldest segment, if no live entry is in it or before it and the purge is durable.
+    /// Removes the oldest segment, if no live entry is in it or before it and what took its entries is durable. Votes and
+    /// all else that it holds stand in the header of the segment behind it.
     fn remove_purged(&mut self) -> bool {
         let state = self.shared.lock();
         let Some(oldest) = state.segments.first_key_value().map(|(sequence, _)| *sequence) else { return false };
-        // What memory says is ahead of the media by what is queued. The purge itself must be on the media, and so must
-        // the first live entry be, or everything.
-        let purged = state.index.extent().purged;
+        // What memory says is ahead of the media by what is queued. The purge itself must be on the media, if there was
+        // one, and so must the first live entry be, or everything.
         let first = state.index.first_segment();
-        let settled = purged.is_some() && purged == self.extent.purged && (first.is_some() || state.queue.is_empty());
+        let settled = state.index.extent().purged == self.extent.purged && (first.is_some() || state.queue.is_empty());
         let live = first.unwrap_or(self.active.sequence).min(self.active.sequence);
         if !settled || oldest >= live {
             return false;
