@@ -10,6 +10,7 @@ mod end;
 mod error;
 mod format;
 mod index;
+mod inspect;
 mod log;
 mod meta;
 mod options;
@@ -32,6 +33,10 @@ pub use disk::{Disk, DiskFile};
 pub use end::WalEnd;
 pub use error::{DataDirError, DiskError, Finding, OpenError, ReadError, SubmitError, WalError};
 pub use format::{FEATURES, SECTOR, VERSION, VERSION_MIN};
+pub use inspect::{
+    BatchItem, Content, Dropped, Inspector, Item, Kept, RecordItem, RepairError, RepairIdentity, RepairPlan, Repaired,
+    SegmentItem, Sound,
+};
 pub use log::{Completion, Log, Refused};
 pub use options::{FIRST_SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions};
 pub use read_queue::READS_MAX;

@@ -339,11 +339,16 @@ fn encode_vote<C: RaftTypeConfig<NodeId: WireNodeId>>(vote: &VoteOf<C>) -> Bytes
     bytes.into()
 }
 
-fn decode_vote<C: RaftTypeConfig<NodeId: WireNodeId>>(bytes: &[u8]) -> Result<VoteOf<C>, DecodeError> {
+/// Whether the vote is that of a leader, its term, and its candidate, if the bytes are a vote of this version.
+pub(crate) fn vote_fields(bytes: &[u8]) -> Option<(bool, u64, u64)> {
     let mut fields = Fields::new(bytes);
     let (version, committed, term, node) = (fields.u16(), fields.u16(), fields.u64(), fields.u64());
-    if fields.short || version != VOTE_VERSION || committed > 1 {
-        return Err(DecodeError::new("a vote", format!("version {version}, {} bytes", bytes.len())));
-    }
-    Ok(Vote { leader_id: C::LeaderId::new(term, decode_node::<C>(node)?), committed: committed == 1 })
+    (!fields.short && version == VOTE_VERSION && committed <= 1).then_some((committed == 1, term, node))
+}
+
+fn decode_vote<C: RaftTypeConfig<NodeId: WireNodeId>>(bytes: &[u8]) -> Result<VoteOf<C>, DecodeError> {
+    let Some((committed, term, node)) = vote_fields(bytes) else {
+        return Err(DecodeError::new("a vote", format!("{} bytes of another version", bytes.len())));
+    };
+    Ok(Vote { leader_id: C::LeaderId::new(term, decode_node::<C>(node)?), committed })
 }

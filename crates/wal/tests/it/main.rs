@@ -9,5 +9,6 @@ mod failure;
 mod hang;
 mod harness;
 mod history;
+mod inspect;
 mod suite;
 mod typed;
