@@ -21,7 +21,7 @@ pub(crate) async fn call<C: RaftTypeConfig, N: RaftNetworkFactory<C>>(
     message: Message<Of<C>>,
     stop: Arc<Slot<()>>,
 ) {
-    let timeout = Span::from_millis(shared.config.rpc_timeout);
+    let timeout = Span::from_millis(shared.config().rpc_timeout);
     let late = shared.runtime.sleep_until(shared.runtime.now() + timeout);
     let answer = tokio::select! {
         biased;

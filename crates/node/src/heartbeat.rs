@@ -47,8 +47,8 @@ impl<C: RaftTypeConfig, N: RaftNetworkFactory<C>> HeartbeatWorker<C, N> {
 
     async fn beat(&self) {
         let mut network = self.factory.lock().await.new_client(self.target, &self.node).await;
-        let timeout = heartbeat_timeout(&self.shared.config);
         while let Some(request) = self.mailbox.take().await {
+            let timeout = heartbeat_timeout(&self.shared.config());
             let runtime = &self.shared.runtime;
             let late = runtime.sleep_until(runtime.now() + timeout);
             let answer = tokio::select! {

@@ -13,14 +13,17 @@
 mod alarm;
 mod calls;
 mod heartbeat;
+mod intake;
 mod limits;
 mod metrics;
 mod msg;
 mod notify;
 mod pending;
+mod proposal;
 mod raft;
 mod raft_core;
 mod replication;
+mod responder;
 mod shared;
 mod sm;
 mod storage_helper;
@@ -29,5 +32,7 @@ mod tickets;
 
 pub use metrics::{RaftDataMetrics, RaftMetrics, RaftServerMetrics, Wait, WaitError};
 pub use msg::ClientWriteResponse;
-pub use raft::{IntoNodes, Raft, Trigger};
+pub use proposal::Priority;
+pub use raft::{IntoNodes, Raft, RuntimeConfig, Trigger, WriteMany, WriteRequest};
 pub use raftwright_core::ServerState;
+pub use responder::{Responder, WriteResult};

@@ -13,6 +13,9 @@ pub(crate) const WRITES_WAITING_MAX: usize = 1 << 18;
 /// that the outcome is unknown.
 pub(crate) const REPLACED_WRITES_MAX: usize = 1 << 16;
 
+/// Most writes of high priority that wait to be taken up. Past it, they are refused as busy.
+pub(crate) const URGENT_QUEUE_MAX: usize = 1_024;
+
 /// Most closures that wait for the state machine. Past it, their callers wait to hand them over.
 pub(crate) const CLOSURES_MAX: usize = 1_024;
 

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use raftwright_core::{Refusal, Replica, Reply};
 use raftwright_traits::{
-    AppendEntriesRequest, AppendEntriesResponse, ChangeMembershipError, ClientWriteError, ForwardToLeader,
+    AppendEntriesRequest, AppendEntriesResponse, ChangeMembershipError, ClientWriteError, Config, ForwardToLeader,
     HeartbeatRequest, HeartbeatResponse, InitializeError, LinearizableReadError, LogIdOf, MembershipOf, Of,
-    RaftTypeConfig, TransferLeaderError, TransferLeaderRequest, UnknownReason, VoteRequest, VoteResponse,
+    RaftTypeConfig, ReloadError, TransferLeaderError, TransferLeaderRequest, UnknownReason, VoteRequest, VoteResponse,
 };
 use tokio::sync::oneshot;
+
+use crate::proposal::Proposal;
+use crate::responder::WriteTx;
 
 /// The answer to a client's write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,15 +26,15 @@ pub struct ClientWriteResponse<C: RaftTypeConfig> {
 
 /// Whoever waits for the answer; dropping it says that the node has stopped.
 pub(crate) type Tx<V, E> = oneshot::Sender<Result<V, E>>;
-pub(crate) type WriteTx<C> = Tx<ClientWriteResponse<C>, ClientWriteError<C>>;
-/// How a write ends, for the caller.
-pub(crate) type WriteAnswer<C> = Result<ClientWriteResponse<C>, ClientWriteError<C>>;
 pub(crate) type ReadTx<C> = Tx<Option<LogIdOf<C>>, LinearizableReadError<C>>;
 pub(crate) type ChangeTx<C> = Tx<LogIdOf<C>, ChangeMembershipError<C>>;
 pub(crate) type TransferTx<C> = Tx<(), TransferLeaderError<C>>;
 
 /// A look at the replica, between two turns of `RaftCore`.
 pub(crate) type Look<C> = Box<dyn FnOnce(&Replica<Of<C>>) + Send>;
+
+/// Makes new settings of the present ones.
+pub(crate) type Reconfigure = Box<dyn FnOnce(&Config) -> Config + Send>;
 
 /// A call of the handle: a client's, or a peer's.
 pub(crate) enum RaftMsg<C: RaftTypeConfig> {
@@ -44,7 +47,9 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     /// A leader asks this server to take over.
     TransferRequest { request: TransferLeaderRequest<C> },
     /// A client asks for something to be applied.
-    ClientWrite { entry: C::Entry, tx: WriteTx<C> },
+    ClientWrite(Proposal<C>),
+    /// A client asks for several things to be applied one after the other.
+    ClientWriteMany(Vec<Proposal<C>>),
     /// A client wants to read.
     Read { tx: ReadTx<C> },
     /// Make this blank server the first of a cluster.
@@ -63,6 +68,8 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     Beat,
     /// Look at the replica.
     Look(Look<C>),
+    /// Go on with other settings.
+    Configure { change: Reconfigure, tx: Tx<(), ReloadError> },
 }
 
 /// Who waits for a ticket.
@@ -104,7 +111,7 @@ impl<C: RaftTypeConfig> Waiting<C> {
             (Waiting::Transfer(to, tx), Reply::Transferring) => return Met::Transferring(to, tx),
             (Waiting::Initialize(tx), Reply::Done { log_id }) => drop(tx.send(Ok(log_id))),
             (Waiting::Change(tx), Reply::Done { log_id }) => drop(tx.send(Ok(log_id))),
-            (Waiting::Write(tx), Reply::Refused(refusal)) => drop(tx.send(Err(write_error(refusal, nodes)))),
+            (Waiting::Write(tx), Reply::Refused(refusal)) => tx.refuse(write_error(refusal, nodes)),
             (Waiting::Read(tx), Reply::Refused(refusal)) => drop(tx.send(Err(read_error(refusal, nodes)))),
             (Waiting::Initialize(tx), Reply::Refused(refusal)) => drop(tx.send(Err(initialize_error(refusal)))),
             (Waiting::Change(tx), Reply::Refused(refusal)) => drop(tx.send(Err(change_error(refusal, nodes)))),

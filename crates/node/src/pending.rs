@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use raftwright_traits::{ClientWriteError, LogIdOf, LogIndex, RaftTypeConfig, UnknownReason};
 
 use crate::limits::REPLACED_WRITES_MAX;
-use crate::msg::WriteTx;
+use crate::responder::WriteTx;
 
 /// A caller, and where its entry stands.
 pub(crate) type Waiter<C> = (LogIdOf<C>, WriteTx<C>);
@@ -20,11 +20,13 @@ pub(crate) struct PendingWrites<C: RaftTypeConfig> {
     /// Those in whose place this server has proposed another entry since.
     replaced: BTreeMap<LogIndex, Vec<Waiter<C>>>,
     replaced_count: usize,
+    /// How many want to know of the commitment, and have not been told.
+    curious: usize,
 }
 
 impl<C: RaftTypeConfig> PendingWrites<C> {
     pub(crate) fn new() -> Self {
-        Self { current: VecDeque::new(), replaced: BTreeMap::new(), replaced_count: 0 }
+        Self { current: VecDeque::new(), replaced: BTreeMap::new(), replaced_count: 0, curious: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -35,19 +37,36 @@ impl<C: RaftTypeConfig> PendingWrites<C> {
     pub(crate) fn push(&mut self, log_id: LogIdOf<C>, tx: WriteTx<C>) {
         while let Some((old, tx)) = self.current.pop_back_if(|(old, _)| old.index >= log_id.index) {
             if self.replaced_count >= REPLACED_WRITES_MAX {
-                let _ = tx.send(Err(ClientWriteError::Unknown(UnknownReason::LeadershipLost)));
+                self.curious -= usize::from(tx.awaits_commit());
+                tx.refuse(ClientWriteError::Unknown(UnknownReason::LeadershipLost));
                 continue;
             }
             self.replaced.entry(old.index).or_default().push((old, tx));
             self.replaced_count += 1;
         }
+        self.curious += usize::from(tx.awaits_commit());
         self.current.push_back((log_id, tx));
+    }
+
+    /// Tells those who want to know it that their entries are committed. `is_in_log` says which entries up to the commit
+    /// index this server has.
+    pub(crate) fn tell_committed(&mut self, committed: LogIndex, is_in_log: impl Fn(LogIdOf<C>) -> bool) {
+        if self.curious == 0 {
+            return;
+        }
+        let current = self.current.iter_mut().take_while(|(log_id, _)| log_id.index <= committed);
+        let replaced = self.replaced.range_mut(..=committed).flat_map(|(_, waiters)| waiters);
+        for (log_id, tx) in current.chain(replaced).filter(|(log_id, tx)| tx.awaits_commit() && is_in_log(*log_id)) {
+            tx.committed(*log_id);
+            self.curious -= 1;
+        }
     }
 
     /// Moves those up to this index to the end of `into`, ascending by index.
     pub(crate) fn take_upto(&mut self, index: LogIndex, into: &mut VecDeque<Waiter<C>>) {
         if self.replaced.first_key_value().is_none_or(|(first, _)| *first > index) {
             while let Some(waiter) = self.current.pop_front_if(|(log_id, _)| log_id.index <= index) {
+                self.curious -= usize::from(waiter.1.awaits_commit());
                 into.push_back(waiter);
             }
             return;
@@ -59,6 +78,7 @@ impl<C: RaftTypeConfig> PendingWrites<C> {
         while let Some(waiter) = self.current.pop_front_if(|(log_id, _)| log_id.index <= index) {
             all.push(waiter);
         }
+        self.curious -= all.iter().filter(|(_, tx)| tx.awaits_commit()).count();
         all.sort_by_key(|(log_id, _)| log_id.index);
         into.extend(all);
     }
@@ -67,6 +87,6 @@ impl<C: RaftTypeConfig> PendingWrites<C> {
     pub(crate) fn clear(&mut self) {
         self.current.clear();
         self.replaced.clear();
-        self.replaced_count = 0;
+        (self.replaced_count, self.curious) = (0, 0);
     }
 }

@@ -3,20 +3,15 @@
 mod effects;
 mod publish;
 mod streams;
+mod writes;
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use raftwright_core::{Effects, Input, Replica, Rng, ServerState};
-use raftwright_traits::{
-    AsyncRuntime, ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, Of, RaftLogStorage,
-    RaftNetworkFactory, RaftTypeConfig, Span, Time, TransferLeaderError,
-};
-use tokio::sync::mpsc;
-
 use crate::alarm::Alarm;
-use crate::limits::{TRANSFER_TIMEOUTS, TURNS_MAX, WRITES_WAITING_MAX};
+use crate::intake::Intake;
+use crate::limits::{TRANSFER_TIMEOUTS, TURNS_MAX};
 use crate::msg::{RaftMsg, TransferTx, Waiting};
 use crate::notify::{Batch, Notify};
 use crate::pending::PendingWrites;
@@ -24,6 +19,11 @@ use crate::shared::Shared;
 use crate::sm::Inbox;
 use crate::sync::pause;
 use crate::tickets::Tickets;
+use raftwright_core::{Effects, Input, Replica, Rng, ServerState};
+use raftwright_traits::{
+    AsyncRuntime, Fatal, ForwardToLeader, LinearizableReadError, Of, RaftLogStorage, RaftNetworkFactory,
+    RaftTypeConfig, Span, Time, TransferLeaderError,
+};
 
 use publish::Published;
 use streams::Streams;
@@ -36,7 +36,7 @@ pub(crate) struct RaftCore<C: RaftTypeConfig, N, LS> {
     effects: Effects<Of<C>>,
     log_store: LS,
     /// The calls of the handle.
-    api: mpsc::Receiver<RaftMsg<C>>,
+    intake: Intake<C>,
     messages: Vec<RaftMsg<C>>,
     batch: Batch<C>,
     alarm: Alarm<C::AsyncRuntime>,
@@ -50,8 +50,6 @@ pub(crate) struct RaftCore<C: RaftTypeConfig, N, LS> {
     rng: Rng,
     /// When the present turn began.
     now: Time,
-    /// Every handle has gone, and no call can come any more.
-    api_closed: bool,
 }
 
 impl<C, N, LS> RaftCore<C, N, LS>
@@ -65,7 +63,7 @@ where
         replica: Replica<Of<C>>,
         log_store: LS,
         network: N,
-        api: mpsc::Receiver<RaftMsg<C>>,
+        intake: Intake<C>,
         worker: Arc<Inbox<C>>,
         rng: Rng,
     ) -> Self {
@@ -76,7 +74,7 @@ where
             replica,
             effects: Effects::new(),
             log_store,
-            api,
+            intake,
             messages: Vec::new(),
             batch: Batch::new(),
             alarm,
@@ -88,7 +86,6 @@ where
             published: Published::new(),
             rng,
             now: Time::ZERO,
-            api_closed: false,
         }
     }
 
@@ -123,16 +120,10 @@ where
     /// Waits until there is something to do, and takes it up. Says whether it had to wait; observers are told before.
     async fn wait(&mut self) -> bool {
         let mut waited = false;
-        let batch_max = self.shared.config.api_batch_max;
+        let batch_max = self.shared.config().api_batch_max;
         poll_fn(|cx| {
             let mut ready = self.shared.notify.poll_take(cx, &mut self.batch).is_ready();
-            if !self.api_closed {
-                match self.api.poll_recv_many(cx, &mut self.messages, batch_max) {
-                    Poll::Ready(0) => self.api_closed = true,
-                    Poll::Ready(_) => ready = true,
-                    Poll::Pending => {}
-                }
-            }
+            ready |= self.intake.poll_take(cx, &mut self.messages, batch_max).is_ready();
             if !ready {
                 self.alarm.set(self.deadline());
                 ready = self.alarm.poll(cx).is_ready();
@@ -158,7 +149,7 @@ where
 
     /// Elections do not start by themselves if the settings say so; one that was started goes on.
     fn may_wake(&self) -> bool {
-        self.shared.config.enable_elect
+        self.shared.config().enable_elect
             || match self.replica.server_state() {
                 ServerState::Learner | ServerState::Follower => false,
                 ServerState::PreCandidate | ServerState::Candidate | ServerState::Leader => true,
@@ -209,11 +200,6 @@ where
         Ok(())
     }
 
-    /// How many more client writes may be in the log without an answer.
-    fn room_for_writes(&self) -> usize {
-        WRITES_WAITING_MAX.saturating_sub(self.pending.len() + self.worker.writes_waiting())
-    }
-
     fn on_message(&mut self, now: Time, message: RaftMsg<C>, room: &mut usize) {
         let tickets = &mut self.tickets;
         let input = match message {
@@ -225,15 +211,10 @@ where
                 Input::AppendEntries { ticket: tickets.issue(Waiting::Append(tx)), request }
             }
             RaftMsg::TransferRequest { request } => Input::TransferRequest { request },
-            RaftMsg::ClientWrite { entry, tx } => {
-                if *room == 0 {
-                    return drop(tx.send(Err(ClientWriteError::Busy)));
-                }
-                *room -= 1;
-                Input::Propose { ticket: tickets.issue(Waiting::Write(tx)), entry }
-            }
+            RaftMsg::ClientWrite(proposal) => return self.on_client_write(now, proposal, room),
+            RaftMsg::ClientWriteMany(proposals) => return self.on_client_write_many(now, proposals, room),
             RaftMsg::Read { tx } => {
-                if self.worker.reads_waiting() >= self.shared.config.reads_max {
+                if self.worker.reads_waiting() >= self.shared.config().reads_max {
                     return drop(tx.send(Err(LinearizableReadError::Busy)));
                 }
                 Input::Read { ticket: tickets.issue(Waiting::Read(tx)) }
@@ -256,6 +237,7 @@ where
             RaftMsg::Elect => Input::Elect,
             RaftMsg::Beat => Input::Beat,
             RaftMsg::Look(look) => return look(&self.replica),
+            RaftMsg::Configure { change, tx } => return drop(tx.send(self.on_configure(now, change))),
         };
         self.replica.step(now, input, &mut self.effects);
     }
@@ -290,21 +272,20 @@ where
     }
 
     fn await_transfer(&mut self, to: C::NodeId, tx: TransferTx<C>) {
-        let timeout = Span::from_millis(self.shared.config.election_timeout_max) * TRANSFER_TIMEOUTS;
+        let timeout = Span::from_millis(self.shared.config().election_timeout_max) * TRANSFER_TIMEOUTS;
         self.transfers.push((self.now + timeout, to, tx));
     }
 
     /// The end: everybody who waits is told, every task ends. To be called once, whatever made the end.
     pub(crate) async fn finish(&mut self) {
-        self.api.close();
+        self.intake.close(&mut self.messages);
         self.streams.close_all();
         self.worker.stop();
+        self.refuse_untaken();
         // Whoever waits for one of these sees that its answer will not come, and asks why the node has stopped.
-        self.messages.clear();
         self.tickets.clear();
         self.pending.clear();
         self.transfers.clear();
-        while self.api.try_recv().is_ok() {}
         self.publish_end();
         self.streams.join_all().await;
     }

@@ -1,7 +1,7 @@
 //! What the tasks of a node have in common.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use raftwright_core::WriteId;
@@ -15,7 +15,7 @@ use crate::sync::{catch_panic, lock};
 /// One for each node. It holds no handle of the node, so it keeps nothing alive.
 pub(crate) struct Shared<C: RaftTypeConfig> {
     pub(crate) id: C::NodeId,
-    pub(crate) config: Arc<Config>,
+    config: Mutex<Arc<Config>>,
     pub(crate) runtime: C::AsyncRuntime,
     pub(crate) notify: NotifyQueue<C>,
     /// For observers only: no task of the node waits on it.
@@ -29,6 +29,8 @@ pub(crate) struct Shared<C: RaftTypeConfig> {
     applied: AtomicU64,
     /// The last purged entry, for the readers of the log.
     purged: Mutex<Option<LogIdOf<C>>>,
+    /// How many writes wait to be taken up that came many in one call.
+    many_waiting: AtomicUsize,
 }
 
 impl<C: RaftTypeConfig> Shared<C> {
@@ -42,7 +44,7 @@ impl<C: RaftTypeConfig> Shared<C> {
         let applied = AtomicU64::new(metrics.last_applied.map_or(0, |id| id.index));
         Self {
             id,
-            config,
+            config: Mutex::new(config),
             runtime,
             notify: NotifyQueue::new(),
             data_metrics: watch::Sender::new(metrics.data()),
@@ -51,6 +53,7 @@ impl<C: RaftTypeConfig> Shared<C> {
             fatal: OnceLock::new(),
             applied,
             purged: Mutex::new(purged),
+            many_waiting: AtomicUsize::new(0),
         }
     }
 
@@ -58,6 +61,27 @@ impl<C: RaftTypeConfig> Shared<C> {
     pub(crate) fn stop(&self, why: Fatal) {
         let _ = self.fatal.set(why);
         self.notify.stop();
+    }
+
+    /// The settings as they are now.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&lock(&self.config))
+    }
+
+    pub(crate) fn set_config(&self, config: Config) {
+        *lock(&self.config) = Arc::new(config);
+    }
+
+    /// Lets `count` writes of one call in, if there is room for so many beside those of others that wait to be taken up.
+    pub(crate) fn let_many_in(&self, count: usize) -> bool {
+        let max = self.config().api_queue_max;
+        let add = |waiting: usize| waiting.checked_add(count).filter(|sum| *sum <= max);
+        self.many_waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).is_ok()
+    }
+
+    /// So many writes of a call wait no more.
+    pub(crate) fn many_taken(&self, count: usize) {
+        self.many_waiting.fetch_sub(count, Ordering::AcqRel);
     }
 
     /// Why the node stops, once it does.

@@ -1,32 +1,31 @@
 //! What clients and operators ask. A call that finds the queue full is refused at once.
 
 use std::collections::BTreeSet;
-use std::pin::pin;
 
 use raftwright_core::{LogIdOption, Membership, ServerState};
 use raftwright_traits::{
-    AsyncRuntime, ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, FromAppData, InitializeError,
-    LinearizableReadError, LogIdOf, RaftError, RaftTypeConfig, Span, TransferLeaderError, UnknownReason,
+    ChangeMembershipError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, LogIdOf, RaftError,
+    RaftTypeConfig, TransferLeaderError, UnknownReason,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::{IntoNodes, Raft};
 use crate::metrics::{RaftMetrics, WaitError};
-use crate::msg::{ClientWriteResponse, RaftMsg, Tx, WriteAnswer};
+use crate::msg::{RaftMsg, Tx};
 
 type Answer<V, E> = oneshot::Receiver<Result<V, E>>;
 
 impl<C: RaftTypeConfig> Raft<C> {
     /// Hands a call over if there is room, and `busy` if there is none.
-    fn submit<V, E>(
+    pub(super) fn submit<V, E>(
         &self,
         message: impl FnOnce(Tx<V, E>) -> RaftMsg<C>,
         busy: E,
     ) -> Result<Answer<V, E>, RaftError<E>> {
         self.check()?;
         let (tx, rx) = oneshot::channel();
-        match self.inner().api.try_send(message(tx)) {
+        match self.inner().outlet.api.try_send(message(tx)) {
             Ok(()) => Ok(rx),
             Err(TrySendError::Full(_)) => Err(RaftError::APIError(busy)),
             Err(TrySendError::Closed(_)) => Err(RaftError::Fatal(self.shared().end())),
@@ -34,7 +33,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     }
 
     /// The answer to a call whose outcome needs no more than "the node has stopped" when there is none.
-    async fn answer<V, E>(&self, answer: Answer<V, E>) -> Result<V, RaftError<E>> {
+    pub(super) async fn answer<V, E>(&self, answer: Answer<V, E>) -> Result<V, RaftError<E>> {
         match answer.await {
             Ok(result) => result.map_err(RaftError::APIError),
             Err(_) => Err(RaftError::Fatal(self.shared().end())),
@@ -46,7 +45,8 @@ impl<C: RaftTypeConfig> Raft<C> {
     /// same, with the same members, on several of them.
     ///
     /// # Errors
-    /// [`InitializeError`]: surely nothing was done. A server that has a log or a vote is never initialized again.
+    /// [`InitializeError`] says whether the server is surely not initialized. One that has a log or a vote is never
+    /// initialized again.
     pub async fn initialize(
         &self,
         members: impl IntoNodes<C::NodeId, C::Node>,
@@ -56,43 +56,8 @@ impl<C: RaftTypeConfig> Raft<C> {
         let membership = Membership::new(vec![voters], nodes)
             .map_err(|error| RaftError::APIError(InitializeError::Membership(error)))?;
         let answer = self.submit(|tx| RaftMsg::Initialize { membership, tx }, InitializeError::Busy)?;
-        self.answer(answer).await.map(drop)
-    }
-
-    /// Appends a command to the log, and returns what the state machine answers once it is committed and applied.
-    ///
-    /// # Errors
-    /// [`ClientWriteError`] says whether the command is surely not applied, or whether that is unknown.
-    /// [`RaftError::Fatal`]: the node had stopped before, and the command is surely not applied.
-    pub async fn client_write(&self, data: C::D) -> Result<ClientWriteResponse<C>, RaftError<ClientWriteError<C>>> {
-        let answer = self.submit_write(data)?;
-        answer.await.unwrap_or(Err(ClientWriteError::Unknown(UnknownReason::Stopped))).map_err(RaftError::APIError)
-    }
-
-    /// [`client_write`](Self::client_write) for a caller that does not wait for ever. The command may be applied after the
-    /// deadline all the same.
-    ///
-    /// # Errors
-    /// As `client_write`; [`UnknownReason::Deadline`] if there was no answer in time.
-    pub async fn client_write_with_deadline(
-        &self,
-        data: C::D,
-        timeout: Span,
-    ) -> Result<ClientWriteResponse<C>, RaftError<ClientWriteError<C>>> {
-        let runtime = &self.shared().runtime;
-        let mut late = pin!(runtime.sleep_until(runtime.now() + timeout));
-        let answer = self.submit_write(data)?;
-        let result = tokio::select! {
-            biased;
-            answer = answer => answer.unwrap_or(Err(ClientWriteError::Unknown(UnknownReason::Stopped))),
-            () = &mut late => Err(ClientWriteError::Unknown(UnknownReason::Deadline)),
-        };
-        result.map_err(RaftError::APIError)
-    }
-
-    fn submit_write(&self, data: C::D) -> Result<oneshot::Receiver<WriteAnswer<C>>, RaftError<ClientWriteError<C>>> {
-        let entry = C::Entry::from_app_data(data);
-        self.submit(|tx| RaftMsg::ClientWrite { entry, tx }, ClientWriteError::Busy)
+        let unknown = Err(InitializeError::Unknown(UnknownReason::Stopped));
+        answer.await.unwrap_or(unknown).map(drop).map_err(RaftError::APIError)
     }
 
     /// Makes sure that a read of the state machine, here and after this, sees every write that was acknowledged before

@@ -9,6 +9,8 @@ use raftwright_core::Replica;
 use raftwright_traits::{AsyncRuntime, Config, Fatal, JoinError, Of, RaftTypeConfig};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::RuntimeConfig;
+use crate::intake::Outlet;
 use crate::metrics::{RaftDataMetrics, RaftMetrics, RaftServerMetrics, Wait};
 use crate::msg::RaftMsg;
 use crate::shared::Shared;
@@ -21,7 +23,7 @@ pub struct Raft<C: RaftTypeConfig> {
 
 pub(super) struct Inner<C: RaftTypeConfig> {
     pub(super) shared: Arc<Shared<C>>,
-    pub(super) api: mpsc::Sender<RaftMsg<C>>,
+    pub(super) outlet: Outlet<C>,
     pub(super) closures: mpsc::Sender<Closure>,
     /// The type of the state machine, which the handle's own type does not say.
     pub(super) state_machine: (TypeId, &'static str),
@@ -65,15 +67,20 @@ impl<C: RaftTypeConfig> Raft<C> {
         self.shared().id
     }
 
-    /// The node's settings.
-    pub fn config(&self) -> &Arc<Config> {
-        &self.shared().config
+    /// The node's settings as they are now.
+    pub fn config(&self) -> Arc<Config> {
+        self.shared().config()
+    }
+
+    /// Changes settings while the node runs.
+    pub fn runtime_config(&self) -> RuntimeConfig<'_, C> {
+        RuntimeConfig::new(self)
     }
 
     /// Hands a message over, waiting for room.
     pub(super) async fn send(&self, message: RaftMsg<C>) -> Result<(), Fatal> {
         self.check()?;
-        self.inner.api.send(message).await.map_err(|_| self.shared().end())
+        self.inner.outlet.api.send(message).await.map_err(|_| self.shared().end())
     }
 
     /// Hands a message over and waits for room and for the answer.

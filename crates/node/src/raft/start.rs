@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use super::Raft;
 use super::handle::Inner;
+use crate::intake::Intake;
 use crate::limits::CLOSURES_MAX;
 use crate::metrics::RaftMetrics;
 use crate::raft_core::RaftCore;
@@ -73,17 +74,17 @@ impl<C: RaftTypeConfig> Raft<C> {
 
         let metrics = RaftMetrics::of(&replica, applied);
         let shared = Arc::new(Shared::new(id, Arc::clone(&config), runtime, metrics, purged));
-        let (api, calls) = mpsc::channel(config.api_queue_max);
+        let (outlet, intake) = Intake::new(&config);
         let (closures, to_run) = mpsc::channel(CLOSURES_MAX);
         let inbox = Arc::new(Inbox::new());
         let worker =
             Worker::<C, SM, _>::new(Arc::clone(&shared), Arc::clone(&inbox), to_run, state_machine, reader, applied);
-        let core = RaftCore::new(Arc::clone(&shared), replica, log_store, network, calls, inbox, rng);
+        let core = RaftCore::new(Arc::clone(&shared), replica, log_store, network, intake, inbox, rng);
         let task = run(Arc::clone(&shared), core, worker).instrument(tracing::info_span!("raft", id = %id));
         let core = shared.runtime.spawn(task);
         Ok(Raft::from_inner(Inner {
             shared,
-            api,
+            outlet,
             closures,
             state_machine: (TypeId::of::<SM>(), std::any::type_name::<SM>()),
             core: tokio::sync::Mutex::new(Some(core)),

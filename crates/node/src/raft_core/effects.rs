@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use raftwright_core::{Effect, Effects, LogIdOf as CoreLogIdOf, Message, Note, Reply, Tail, Ticket, Write, WriteId};
+use raftwright_core::{
+    Effect, Effects, LogIdOf as CoreLogIdOf, LogIdOption, Message, Note, Reply, Tail, Ticket, Write, WriteId,
+};
 use raftwright_traits::{
     ClientWriteError, FlushSink, IOFlushed, LogIdOf, Of, RaftLogStorage, RaftNetworkFactory, RaftTypeConfig,
     UnknownReason,
 };
 
 use super::RaftCore;
-use crate::msg::{Met, ReadTx, WriteTx};
+use crate::msg::{Met, ReadTx};
+use crate::responder::WriteTx;
 use crate::shared::Shared;
 
 impl<C, N, LS> RaftCore<C, N, LS>
@@ -24,6 +27,9 @@ where
         if self.effects.is_empty() {
             return;
         }
+        // Those whose entries are committed now have been in the log before this turn.
+        let (committed, shape) = (self.replica.committed().index_or_zero(), self.replica.log_shape());
+        self.pending.tell_committed(committed, |log_id| shape.contains(log_id));
         let mut effects = std::mem::replace(&mut self.effects, Effects::new());
         for effect in effects.drain() {
             match effect {
@@ -95,8 +101,7 @@ where
     fn on_proposed(&mut self, log_id: LogIdOf<C>, tx: WriteTx<C>) {
         if self.replica.committed().is_some_and(|committed| committed.index >= log_id.index) {
             // The worker may have passed it already. The replica commits no proposal before it says where it stands.
-            let _ = tx.send(Err(ClientWriteError::Unknown(UnknownReason::LeadershipLost)));
-            return;
+            return tx.refuse(ClientWriteError::Unknown(UnknownReason::LeadershipLost));
         }
         self.pending.push(log_id, tx);
     }

@@ -88,7 +88,7 @@ impl<C: RaftTypeConfig, N: RaftNetworkFactory<C>> Streams<C, N> {
     ) {
         let Opening { stream, target, node, vote, next, heartbeat } = opening;
         let (shared, factory) = (&self.shared, &self.factory);
-        let machine = Stream::new(shared.config.stream(), identity, vote, next, tail, seed);
+        let machine = Stream::new(shared.config().stream(), identity, vote, next, tail, seed);
         let tail = Arc::new(Slot::new());
         let replication = ReplicationCore::new(
             Arc::clone(shared),

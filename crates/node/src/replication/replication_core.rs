@@ -104,7 +104,7 @@ where
             unanswered: VecDeque::new(),
             now: Time::ZERO,
             progress_at: Time::ZERO,
-            timeout: Span::from_millis(shared.config.rpc_timeout),
+            timeout: Span::from_millis(shared.config().rpc_timeout),
             alarm: Alarm::new(shared.runtime.clone()),
             shared: Arc::clone(&shared),
         };

@@ -8,8 +8,8 @@ use std::task::Poll;
 
 use raftwright_core::{LogIdOption, RaftEntry};
 use raftwright_traits::{
-    ClientWriteError, LogIdOf, LogIndex, MembershipOf, RaftLogReader, RaftStateMachine, RaftTypeConfig, StorageError,
-    StorageErrorKind, UnknownReason,
+    ClientWriteError, LogIdOf, LogIndex, MembershipOf, RaftError, RaftLogReader, RaftStateMachine, RaftTypeConfig,
+    StorageError, StorageErrorKind, UnknownReason,
 };
 use tokio::sync::mpsc;
 
@@ -135,7 +135,7 @@ where
     async fn apply_batch(&mut self) -> Result<(), StorageError> {
         let start = self.applied.next_index();
         let end = self.upto.next_index();
-        let bytes_max = self.shared.config.apply_bytes_max;
+        let bytes_max = self.shared.config().apply_bytes_max;
         let entries = self.reader.limited_get_log_entries(start, end, bytes_max).await?;
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return Err(StorageError::missing_entry(start));
@@ -187,8 +187,7 @@ where
                 } else {
                     Err(ClientWriteError::Superseded)
                 };
-                // A caller that has gone needs no answer.
-                let _ = tx.send(answer);
+                tx.answer(answer.map_err(RaftError::APIError));
             }
         }
         self.inbox.writes_answered(answered);

@@ -8,5 +8,7 @@ mod determinism;
 mod faults;
 mod fixture;
 mod membership;
+mod settings;
 mod stopping;
 mod threads;
+mod writes;
