@@ -152,6 +152,10 @@ pub trait RaftLogStorage<C: RaftTypeConfig>: RaftLogReader<C> {
     fn truncate(&mut self, since: LogIndex, flushed: IOFlushed);
 
     /// Deletes the entries `(-oo, upto]`. Completed when it is durable that they are gone.
+    ///
+    /// A snapshot covers `upto` (Raft §7). If the log does not hold that very entry, because it ends before it or has another
+    /// one at its index, then *all* entries go: what stands behind another entry is the tail of another log. Afterwards the
+    /// last log id is `upto`, or the last entry behind it. A purge up to an index that is purged already changes nothing.
     fn purge(&mut self, upto: LogIdOf<C>, flushed: IOFlushed);
 
     /// Remembers how far the log is committed, some time: a hint that saves a restarted node from waiting for a leader

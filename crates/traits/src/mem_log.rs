@@ -38,6 +38,17 @@ impl<C: RaftTypeConfig> Inner<C> {
         let first = self.purged.next_index();
         usize::try_from(index.saturating_sub(first)).unwrap_or(usize::MAX).min(self.entries.len())
     }
+
+    fn purge(&mut self, upto: LogIdOf<C>) {
+        if upto.index <= self.purged.index_or_zero() {
+            return;
+        }
+        let at = self.offset(upto.index);
+        let is_there = self.entries.get(at).is_some_and(|entry| entry.log_id() == upto);
+        let count = if is_there { at + 1 } else { self.entries.len() };
+        self.entries.drain(..count);
+        self.purged = Some(upto);
+    }
 }
 
 impl<C: RaftTypeConfig> MemLogStore<C> {
@@ -116,11 +127,7 @@ impl<C: RaftTypeConfig> RaftLogStorage<C> for MemLogStore<C> {
     }
 
     fn purge(&mut self, upto: LogIdOf<C>, flushed: IOFlushed) {
-        let mut inner = self.lock();
-        let drop_count = inner.offset(upto.index.saturating_add(1));
-        inner.entries.drain(..drop_count);
-        inner.purged = inner.purged.max(Some(upto));
-        drop(inner);
+        self.lock().purge(upto);
         flushed.io_completed(Ok(()));
     }
 

@@ -162,9 +162,10 @@ impl Index {
         }
     }
 
-    /// True when purging up to `up_to` cannot keep what stands behind it: the log holds another entry there.
+    /// True when purging up to `up_to` cannot keep what stands behind it: the log has entries, and another one there or
+    /// none.
     pub(crate) fn conflicts(&self, up_to: RawLogId) -> bool {
-        self.log_id(up_to.index).is_some_and(|id| id != up_to)
+        up_to.index < self.next() && self.log_id(up_to.index) != Some(up_to)
     }
 
     /// Removes the entries up to `up_to`, and with `replace` all others too.
@@ -272,6 +273,18 @@ mod tests {
         assert!(index.conflicts(id(2, 2)));
         index.purge(id(2, 2), true);
         assert_eq!((index.first(), index.next(), index.extent().last), (3, 3, Some(id(2, 2))));
+    }
+
+    #[test]
+    fn a_purge_before_the_first_entry_leaves_no_gap() {
+        let mut index = Index::default();
+        for at in 5..=6 {
+            let slot = Slot { place: Place::Queued(at), len: 1, crc: 0, kind: 0 };
+            index.append(id(1, at), slot, Some(Bytes::from_static(b"x")));
+        }
+        assert!(index.conflicts(id(1, 3)));
+        index.purge(id(1, 3), true);
+        assert_eq!((index.first(), index.next(), index.extent().last), (4, 4, Some(id(1, 3))));
     }
 
     #[test]

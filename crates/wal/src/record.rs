@@ -44,7 +44,7 @@ pub enum Op {
         from: u64,
     },
     /// Removes all entries up to and with this one, which a snapshot covers. When the log holds another entry at this
-    /// index, or ends before it, the whole log goes and continues behind `up_to`.
+    /// index, or none, the whole log goes and continues behind `up_to`.
     Purge {
         /// Last entry to go.
         up_to: RawLogId,

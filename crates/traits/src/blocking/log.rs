@@ -11,9 +11,10 @@ use super::queue::{BlockingLogOptions, READS_MAX, Read, Shared, State, Write};
 use super::worker::{Ending, is_of_a_log, run};
 use crate::log_storage::half_open;
 use crate::{
-    IOFlushed, Incarnation, LogIdOf, LogIdOption, LogIndex, LogState, RaftEntry, RaftLogReader, RaftLogStorage,
+    IOFlushed, Incarnation, LogIdOf, LogIdOption, LogIndex, LogState, Of, RaftEntry, RaftLogReader, RaftLogStorage,
     RaftTypeConfig, StorageError, StorageErrorKind, VoteOf,
 };
+use raftwright_core::LogShape;
 
 /// A [`RaftLogStorage`] made of a [`BlockingLogStore`].
 ///
@@ -45,7 +46,7 @@ impl<C: RaftTypeConfig> Clone for BlockingLogReader<C> {
 impl<C: RaftTypeConfig> Debug for BlockingLogReader<C> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let state = self.shared.lock();
-        f.debug_struct("BlockingLogReader").field("purged", &state.purged).field("next", &state.next).finish()
+        f.debug_struct("BlockingLogReader").field("shape", &state.shape).finish()
     }
 }
 
@@ -67,7 +68,8 @@ impl<C: RaftTypeConfig> BlockingLog<C> {
         F: FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<()>,
     {
         let found = store.get_log_state()?;
-        let state = State::new(options, &found, store.read_vote()?, store.read_committed()?);
+        let shape = shape(&mut store, &found)?;
+        let state = State::new(options, shape, store.read_vote()?, store.read_committed()?);
         let shared = Shared::new(state);
         let ending = Ending(Arc::clone(&shared));
         spawn(Box::new(move || run(store, ending))).map_err(|error| {
@@ -83,7 +85,10 @@ impl<C: RaftTypeConfig> BlockingLog<C> {
         drop(state);
         match submitted {
             Ok(()) => shared.work.notify_one(),
-            Err((error, flushed)) => flushed.io_completed(Err(error)),
+            Err(refused) => {
+                let (error, flushed) = *refused;
+                flushed.io_completed(Err(error));
+            }
         }
     }
 }
@@ -99,6 +104,34 @@ impl<C: RaftTypeConfig> Drop for BlockingLog<C> {
             state = shared.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// Which entries a store holds: the first one of every leader, found by halving, for leaders ascend along the log.
+fn shape<C, S>(store: &mut S, found: &LogState<C>) -> Result<LogShape<Of<C>>, StorageError>
+where
+    C: RaftTypeConfig,
+    S: BlockingLogStore<C>,
+{
+    let purged = found.last_purged_log_id;
+    let mut id_at = |index: LogIndex| match store.read(index, index.saturating_add(1), 0)?.first() {
+        Some(entry) => Ok(entry.log_id()),
+        None => Err(StorageError::missing_entry(index)),
+    };
+    let mut runs = Vec::new();
+    let (mut at, last) = (purged.next_index(), found.last_log_id.index_or_zero());
+    while at <= last {
+        let run = id_at(at)?;
+        let (mut low, mut high) = (at, last);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if id_at(middle)?.leader_id == run.leader_id { low = middle } else { high = middle - 1 }
+        }
+        runs.push(run);
+        at = low.saturating_add(1);
+    }
+    LogShape::restore(purged, runs, found.last_log_id).ok_or_else(|| {
+        StorageError::new(StorageErrorKind::Corrupt, "the entries of the log contradict what it says of itself")
+    })
 }
 
 fn ended() -> StorageError {
@@ -158,9 +191,9 @@ impl<C: RaftTypeConfig> BlockingLogReader<C> {
         if state.cuts != cuts {
             return Ok(Step::Again(state.cuts));
         }
-        let first = state.purged.next_index().max(range.start);
+        let first = state.shape.purged().next_index().max(range.start);
         let at = taken.last().map_or(first, |last| last.log_id().index.saturating_add(1));
-        let end = range.end.min(state.next);
+        let end = range.end.min(state.next());
         let bytes: usize = taken.iter().map(RaftEntry::size).sum();
         if at >= end || !taken.is_empty() && bytes >= bytes_max {
             return Ok(Step::Done);
@@ -188,26 +221,6 @@ impl<C: RaftTypeConfig> BlockingLogReader<C> {
         self.shared.work.notify_one();
         Ok(Step::Wait(asked, answer))
     }
-
-    /// The last log id. After a truncation it may have to be read.
-    async fn last_log_id(&self) -> Result<(Option<LogIdOf<C>>, Option<LogIdOf<C>>), StorageError> {
-        loop {
-            let (purged, next, cuts) = {
-                let state = self.shared.lock();
-                if let Some(last) = state.last {
-                    return Ok((state.purged, last));
-                }
-                (state.purged, state.next, state.cuts)
-            };
-            let entries = self.entries(next.saturating_sub(1), next, 0).await?;
-            let last = entries.first().map(RaftEntry::log_id);
-            let mut state = self.shared.lock();
-            if state.cuts == cuts && state.next == next {
-                state.last = Some(Some(last.ok_or_else(|| StorageError::missing_entry(next.saturating_sub(1)))?));
-                return Ok((purged, last));
-            }
-        }
-    }
 }
 
 impl<C: RaftTypeConfig> RaftLogReader<C> for BlockingLogReader<C> {
@@ -227,6 +240,11 @@ impl<C: RaftTypeConfig> RaftLogReader<C> for BlockingLogReader<C> {
     ) -> Result<Vec<C::Entry>, StorageError> {
         self.entries(start, end, bytes_max).await
     }
+
+    async fn log_id_at(&mut self, index: LogIndex) -> Result<LogIdOf<C>, StorageError> {
+        let state = self.shared.lock();
+        state.shape.log_id_at(index).ok_or_else(|| StorageError::missing_entry(index))
+    }
 }
 
 impl<C: RaftTypeConfig> RaftLogReader<C> for BlockingLog<C> {
@@ -245,13 +263,18 @@ impl<C: RaftTypeConfig> RaftLogReader<C> for BlockingLog<C> {
     ) -> Result<Vec<C::Entry>, StorageError> {
         self.reader.limited_get_log_entries(start, end, bytes_max).await
     }
+
+    async fn log_id_at(&mut self, index: LogIndex) -> Result<LogIdOf<C>, StorageError> {
+        self.reader.log_id_at(index).await
+    }
 }
 
 impl<C: RaftTypeConfig> RaftLogStorage<C> for BlockingLog<C> {
     type LogReader = BlockingLogReader<C>;
 
     async fn get_log_state(&mut self) -> Result<LogState<C>, StorageError> {
-        let (last_purged_log_id, last_log_id) = self.reader.last_log_id().await?;
+        let state = self.reader.shared.lock();
+        let (last_purged_log_id, last_log_id) = (state.shape.purged(), state.shape.last());
         Ok(LogState { last_purged_log_id, last_log_id, incarnation: self.incarnation })
     }
 

@@ -62,7 +62,8 @@ pub trait BlockingLogStore<C: RaftTypeConfig>: Send + 'static {
     fn truncate(&mut self, since: LogIndex) -> Result<(), StorageError>;
 
     /// Deletes the entries `(-oo, upto]` and remembers `upto` as purged. The log may end before `upto`; it is never less
-    /// than what is purged already.
+    /// than what is purged already, and the log holds no other entry at its index: if it did, everything from there on was
+    /// truncated just before.
     ///
     /// # Errors
     /// They cannot be deleted.

@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use raftwright_core::{LogIdOption, RaftEntry};
+use raftwright_core::{LogIdOption, LogShape, RaftEntry};
 
 use super::answer::Sender;
-use crate::{IOFlushed, LogIdOf, LogIndex, LogState, RaftTypeConfig, StorageError, StorageErrorKind, VoteOf};
+use crate::{IOFlushed, LogIdOf, LogIndex, Of, RaftTypeConfig, StorageError, StorageErrorKind, VoteOf};
 
 /// Most reads that wait for the store's thread; a reader has one at a time.
 pub(super) const READS_MAX: usize = 1 << 10;
@@ -48,6 +48,8 @@ pub(super) enum Write<C: RaftTypeConfig> {
     Append(Vec<C::Entry>),
     Truncate(LogIndex),
     Purge(LogIdOf<C>),
+    /// A purge of a log that holds another entry there: what the store has from there on goes first.
+    Replace(LogIdOf<C>),
     /// Changes nothing, and is completed in its turn.
     Nothing,
 }
@@ -92,12 +94,9 @@ pub(super) struct State<C: RaftTypeConfig> {
     pub(super) vote: Option<VoteOf<C>>,
     pub(super) committed: Option<LogIdOf<C>>,
     pub(super) committed_unsaved: bool,
-    pub(super) purged: Option<LogIdOf<C>>,
-    /// The last log id, unless a truncation has ended the log at an entry that is not in memory.
-    pub(super) last: Option<Option<LogIdOf<C>>>,
-    /// The index behind the last entry.
-    pub(super) next: LogIndex,
-    /// The last entries, up to `next`: at least all that are not flushed.
+    /// Which entry stands where.
+    pub(super) shape: LogShape<Of<C>>,
+    /// The last entries: at least all that are not flushed.
     recent: VecDeque<Recent<C>>,
     recent_bytes: usize,
 }
@@ -105,7 +104,7 @@ pub(super) struct State<C: RaftTypeConfig> {
 impl<C: RaftTypeConfig> State<C> {
     pub(super) fn new(
         options: BlockingLogOptions,
-        state: &LogState<C>,
+        shape: LogShape<Of<C>>,
         vote: Option<VoteOf<C>>,
         committed: Option<LogIdOf<C>>,
     ) -> Self {
@@ -123,17 +122,20 @@ impl<C: RaftTypeConfig> State<C> {
             vote,
             committed,
             committed_unsaved: false,
-            purged: state.last_purged_log_id,
-            last: Some(state.last_log_id),
-            next: state.last_log_id.next_index(),
+            shape,
             recent: VecDeque::new(),
             recent_bytes: 0,
         }
     }
 
+    /// The index behind the last entry.
+    pub(super) fn next(&self) -> LogIndex {
+        self.shape.last().next_index()
+    }
+
     /// Index of the first entry that is in memory, or `next`.
     pub(super) fn recent_first(&self) -> LogIndex {
-        self.next.saturating_sub(self.recent.len() as u64)
+        self.next().saturating_sub(self.recent.len() as u64)
     }
 
     /// Entries of `start..end` that are in memory, from `start` on, up to the limit; the first one whatever its size.
@@ -167,22 +169,26 @@ impl<C: RaftTypeConfig> State<C> {
             return refused(format!("{writes} writes of {bytes} bytes wait for the disk: it cannot keep up"));
         }
         if let Write::Append(entries) = write {
-            let mut next = self.next;
+            let mut last = self.shape.last();
             for id in entries.iter().map(RaftEntry::log_id) {
+                let next = last.next_index();
                 if id.index != next {
                     return refused(format!("entry {id} was appended where {next} belongs"));
                 }
-                next = next.saturating_add(1);
+                if let Some(before) = last.filter(|before| before.leader_id > id.leader_id) {
+                    return refused(format!("entry {id} was appended behind {before}, of a later leader"));
+                }
+                last = Some(id);
             }
         }
         None
     }
 
     /// Takes a write: from now on it can be read. One that cannot be taken stops the log.
-    pub(super) fn submit(&mut self, write: Write<C>, flushed: IOFlushed) -> Result<(), (StorageError, IOFlushed)> {
+    pub(super) fn submit(&mut self, write: Write<C>, flushed: IOFlushed) -> Result<(), Box<(StorageError, IOFlushed)>> {
         if let Some(error) = self.refusal(&write) {
             self.stopped.get_or_insert_with(|| error.clone());
-            return Err((error, flushed));
+            return Err(Box::new((error, flushed)));
         }
         let number = self.submitted;
         self.submitted += 1;
@@ -198,8 +204,8 @@ impl<C: RaftTypeConfig> State<C> {
                 Write::Append(entries)
             }
             Write::Truncate(since) => {
-                let since = since.max(self.purged.next_index());
-                if since < self.next {
+                let since = since.max(self.shape.purged().next_index());
+                if since < self.next() {
                     self.truncate(since);
                     Write::Truncate(since)
                 } else {
@@ -207,10 +213,13 @@ impl<C: RaftTypeConfig> State<C> {
                 }
             }
             // What is purged stays purged.
-            Write::Purge(upto) if upto.index <= self.purged.index_or_zero() => Write::Nothing,
-            Write::Purge(upto) => {
+            Write::Purge(upto) | Write::Replace(upto) if upto.index <= self.shape.purged().index_or_zero() => {
+                Write::Nothing
+            }
+            Write::Purge(upto) | Write::Replace(upto) => {
+                let other = self.shape.log_id_at(upto.index).is_some_and(|there| there != upto);
                 self.purge(upto);
-                Write::Purge(upto)
+                if other { Write::Replace(upto) } else { Write::Purge(upto) }
             }
             Write::Nothing => Write::Nothing,
         };
@@ -224,8 +233,7 @@ impl<C: RaftTypeConfig> State<C> {
         let mut bytes = 0usize;
         for entry in entries {
             bytes = bytes.saturating_add(entry.size());
-            self.last = Some(Some(entry.log_id()));
-            self.next = entry.log_id().index.saturating_add(1);
+            self.shape.append(entry.log_id());
             self.recent.push_back(Recent { write, entry: entry.clone() });
         }
         self.recent_bytes = self.recent_bytes.saturating_add(bytes);
@@ -237,24 +245,17 @@ impl<C: RaftTypeConfig> State<C> {
         while self.recent.back().is_some_and(|recent| recent.entry.log_id().index >= since) {
             self.forget(VecDeque::pop_back);
         }
-        self.next = since;
-        self.last = match self.recent.back() {
-            Some(recent) => Some(Some(recent.entry.log_id())),
-            None if since == self.purged.next_index() => Some(self.purged),
-            None => None,
-        };
+        self.shape.truncate(since);
     }
 
     fn purge(&mut self, upto: LogIdOf<C>) {
         self.cuts += 1;
-        while self.recent.front().is_some_and(|recent| recent.entry.log_id().index <= upto.index) {
+        // Where another entry stands at this index, nothing stays.
+        let upto_index = if self.shape.contains(upto) { upto.index } else { LogIndex::MAX };
+        while self.recent.front().is_some_and(|recent| recent.entry.log_id().index <= upto_index) {
             self.forget(VecDeque::pop_front);
         }
-        self.purged = Some(upto);
-        if self.next <= upto.index.saturating_add(1) {
-            self.next = upto.index.saturating_add(1);
-            self.last = Some(Some(upto));
-        }
+        self.shape.purge(upto);
     }
 
     fn forget(&mut self, pop: fn(&mut VecDeque<Recent<C>>) -> Option<Recent<C>>) {

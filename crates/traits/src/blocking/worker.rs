@@ -108,6 +108,7 @@ fn write<C: RaftTypeConfig, S: BlockingLogStore<C>>(
         Write::Append(entries) => store.append(entries),
         Write::Truncate(since) => store.truncate(*since),
         Write::Purge(upto) => store.purge(*upto),
+        Write::Replace(upto) => store.truncate(upto.index).and_then(|()| store.purge(*upto)),
         Write::Nothing => Ok(()),
     });
     let hinted = written.and_then(|()| committed.map_or(Ok(()), |committed| store.save_committed(committed)));

@@ -218,14 +218,17 @@ impl<C: RaftTypeConfig> Watch<C> {
             Some(_) | None => Ok(()),
         };
         let note = |seen: &mut Seen<C>| {
-            if seen.purged.flatten().is_some_and(|purged| purged >= upto) {
+            if seen.purged.flatten().is_some_and(|purged| purged.index >= upto.index) {
                 return;
             }
             seen.purged = Some(Some(upto));
-            if seen.last.is_none_or(|last| last <= upto.index) {
-                // Without what was there before, the purged entry is all that is known to be the log.
+            let ends_there = seen.last.is_none_or(|last| last <= upto.index);
+            let is_held = seen.leader_at(upto.index).map(|id| id.leader_id) == Some(upto.leader_id);
+            if ends_there || !is_held {
+                // The purged entry is all that is known to be the log. If another one stood in its place, nothing else is
+                // left; and whether one did, who has not seen the whole log cannot tell.
                 seen.leaders = vec![upto];
-                seen.last = seen.last.map(|_| upto.index);
+                seen.last = seen.last.filter(|_| ends_there).map(|_| upto.index);
             }
         };
         self.write(check, note)

@@ -72,9 +72,11 @@ impl<C: RaftTypeConfig> Model<C> {
             Op::Vote(vote) => self.vote = Some(*vote),
             Op::Append(entries) => self.entries.extend(entries.iter().cloned()),
             Op::Truncate(since) => self.entries.retain(|entry| entry.log_id().index < *since),
+            Op::Purge(upto) if self.purged.is_some_and(|purged| upto.index <= purged.index) => {}
             Op::Purge(upto) => {
-                self.entries.retain(|entry| entry.log_id().index > upto.index);
-                self.purged = self.purged.max(Some(*upto));
+                let is_there = self.entries.iter().any(|entry| entry.log_id() == *upto);
+                self.entries.retain(|entry| is_there && entry.log_id().index > upto.index);
+                self.purged = Some(*upto);
             }
         }
         self.last = self.entries.last().map(RaftEntry::log_id).or(self.purged);

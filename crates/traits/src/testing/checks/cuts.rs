@@ -12,6 +12,8 @@ pub(super) fn checks<C: RaftTypeConfig, B: StoreBuilder<C>>() -> Vec<Check<C, B>
         an_append_goes_on_behind_a_purge_of_everything,
         a_purge_beyond_the_end_moves_the_log_there,
         a_purge_of_a_new_log_moves_it_there,
+        a_purge_of_another_entry_takes_the_whole_log,
+        a_purge_beyond_the_end_by_an_older_leader_moves_the_log_there,
         an_older_purge_changes_nothing,
         purges_step_by_step_leave_the_rest,
         a_truncation_takes_the_end,
@@ -73,6 +75,35 @@ async fn a_purge_of_a_new_log_moves_it_there<C: RaftTypeConfig, B: StoreBuilder<
     t.turn().await?;
     t.agrees().await?;
     t.append_mixed(&[3, 3])?;
+    t.turn().await?;
+    t.agrees().await
+}
+
+/// A leader's snapshot covers an entry, and the log has another one in its place: what stands behind that one contradicts
+/// the snapshot, and goes with everything else (Raft §7). Also when the entries are no longer in memory.
+async fn a_purge_of_another_entry_takes_the_whole_log<C: RaftTypeConfig, B: StoreBuilder<C>>(
+    t: &mut Trial<C, B>,
+) -> Checked {
+    t.append_mixed(&[1, 1, 1, 1, 1, 2, 2])?;
+    t.turn().await?;
+    t.purge(3, 5)?;
+    t.agrees().await?;
+    t.turn().await?;
+    t.agrees().await?;
+    t.append_mixed(&[3, 3])?;
+    t.turn().await?;
+    t.agrees().await
+}
+
+/// The log ends before the snapshot, with entries of a later leader that were never committed.
+async fn a_purge_beyond_the_end_by_an_older_leader_moves_the_log_there<C: RaftTypeConfig, B: StoreBuilder<C>>(
+    t: &mut Trial<C, B>,
+) -> Checked {
+    t.append_mixed(&[1, 1, 5])?;
+    t.purge(4, 6)?;
+    t.turn().await?;
+    t.agrees().await?;
+    t.append_mixed(&[6])?;
     t.turn().await?;
     t.agrees().await
 }

@@ -14,6 +14,7 @@ pub(crate) enum Flaw {
     BringsTruncatedEntriesBack,
     ForgetsThePurgeMark,
     MovesThePurgeMarkBack,
+    KeepsTheTailOfAnotherLog,
     HasNoLastLogIdWithoutEntries,
     ReadsOnlyWhatIsFlushed,
     GivesReadersACopy,
@@ -37,7 +38,7 @@ pub(crate) enum Flaw {
 
 impl Flaw {
     /// Every flaw, and the check that is meant for it.
-    pub(crate) const ALL: [(Self, &str); 29] = [
+    pub(crate) const ALL: [(Self, &str); 30] = [
         (Self::CompletesBeforeTheSync, "a_completed_write_survives_a_power_loss_at_that_moment"),
         (Self::CompletesVotesBeforeTheSync, "a_completed_write_survives_a_power_loss_at_that_moment"),
         (Self::NeverSyncs, "a_saved_vote_is_read_back"),
@@ -48,6 +49,7 @@ impl Flaw {
         (Self::BringsTruncatedEntriesBack, "a_truncation_takes_the_end"),
         (Self::ForgetsThePurgeMark, "a_purge_takes_the_beginning"),
         (Self::MovesThePurgeMarkBack, "an_older_purge_changes_nothing"),
+        (Self::KeepsTheTailOfAnotherLog, "a_purge_of_another_entry_takes_the_whole_log"),
         (Self::HasNoLastLogIdWithoutEntries, "a_purge_of_everything_leaves_the_last_log_id"),
         (Self::ReadsOnlyWhatIsFlushed, "entries_are_readable_once_submitted"),
         (Self::GivesReadersACopy, "a_reader_sees_what_is_submitted_after_it_was_made"),

@@ -46,7 +46,11 @@ impl State {
                 self.entries.retain(|entry| entry.log_id.index < since + keeps);
             }
             Record::Purge(upto) => {
-                self.entries.retain(|entry| entry.log_id.index > upto.index);
+                let older = self.purged.is_some_and(|purged| upto.index <= purged.index);
+                let keeps = older
+                    || flaw == Flaw::KeepsTheTailOfAnotherLog
+                    || self.entries.iter().any(|entry| entry.log_id == upto);
+                self.entries.retain(|entry| keeps && entry.log_id.index > upto.index);
                 self.purged = match flaw {
                     Flaw::MovesThePurgeMarkBack => Some(upto),
                     _ => self.purged.max(Some(upto)),
