@@ -135,6 +135,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientConn<S> {
         }
     }
 
+    /// Whether a request has no answer yet, an abandoned one included.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.unanswered > 0
+    }
+
     /// Whether nothing was ever asked on it.
     pub(crate) fn is_unused(&self) -> bool {
         self.last_id == 0

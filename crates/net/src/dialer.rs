@@ -3,11 +3,15 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use raftwright_traits::Time;
+use raftwright_traits::transfer::Throttle;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::time::Instant;
 
 use crate::error::DialError;
 use crate::frame::{FrameHead, Kind, RequestId, Role};
@@ -19,6 +23,9 @@ use crate::warnings::Warnings;
 
 /// The stream under the frames. TLS will make this an enum of two; nothing above it looks inside.
 pub(crate) type Wire = TcpStream;
+
+/// Longest wait for the rate of snapshots that is believed.
+const THROTTLE_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Whom to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +42,10 @@ pub struct Dialer {
     limits: Limits,
     warnings: Warnings,
     seeds: AtomicU64,
+    /// What all snapshots of this node share.
+    throttle: Mutex<Throttle>,
+    /// Where the throttle's clock starts.
+    start: Instant,
 }
 
 impl std::fmt::Debug for Dialer {
@@ -46,7 +57,33 @@ impl std::fmt::Debug for Dialer {
 impl Dialer {
     /// A dialer for the node behind `gate`. `seed` decides the jitter of all pauses between attempts.
     pub fn new(gate: Arc<dyn Gate>, limits: Limits, seed: u64) -> Arc<Self> {
-        Arc::new(Dialer { gate, limits, warnings: Warnings::default(), seeds: AtomicU64::new(seed) })
+        let throttle = Throttle::new(limits.snapshot_bytes_per_second, u64::from(limits.snapshot_chunk_bytes));
+        Arc::new(Dialer {
+            gate,
+            limits,
+            warnings: Warnings::default(),
+            seeds: AtomicU64::new(seed),
+            throttle: Mutex::new(throttle),
+            start: Instant::now(),
+        })
+    }
+
+    /// Bounds the bytes of snapshots a second from now on, in place of
+    /// [`snapshot_bytes_per_second`](Limits::snapshot_bytes_per_second); 0 for no bound.
+    pub fn set_snapshot_rate(&self, bytes_per_second: u64) {
+        self.throttle().set_rate(bytes_per_second, u64::from(self.limits.snapshot_chunk_bytes));
+    }
+
+    fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When so many bytes of a snapshot may leave. They count as sent.
+    pub(crate) fn throttled(&self, bytes: u32) -> Instant {
+        let now = Time::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        let at = self.throttle().take(now, u64::from(bytes));
+        // A rate of a byte an hour is a wait of a day at a time at most: far beyond any use.
+        Instant::now() + Duration::from(at.since(now)).min(THROTTLE_WAIT_MAX)
     }
 
     /// The bounds in force.

@@ -22,9 +22,12 @@ mod link;
 mod listener;
 mod message;
 mod network;
+mod receive_snapshot;
+mod send_snapshot;
 mod serve;
 mod service;
 mod slots;
+mod transfer_message;
 mod warnings;
 
 pub use backoff::Backoff;

@@ -70,6 +70,24 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// Longest pause between attempts to connect.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
+/// Bytes of a snapshot's content that are sent and not acknowledged: what a break can cost.
+pub const SNAPSHOT_CHUNK_BYTES: u32 = 1024 * 1024;
+
+/// Largest such setting. A chunk travels in [`SNAPSHOT_IN_FLIGHT_MAX`] pieces, so this bounds a piece as well.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+/// Bytes of one piece of a snapshot. A longer one is refused before anything is done with it.
+pub const SNAPSHOT_PIECE_BYTES_MAX: usize = SNAPSHOT_CHUNK_BYTES_MAX as usize / SNAPSHOT_IN_FLIGHT_MAX;
+
+/// Bytes of the text that tells two snapshots of the same entry apart.
+pub const SNAPSHOT_ID_LEN_MAX: usize = 1024;
+
+/// Bytes of content of one read while it is compared with what the target has.
+pub const SNAPSHOT_COMPARE_BYTES: usize = 256 * 1024;
+
+/// Time that a request may wait for the end of an installation before it is told that it goes on.
+pub const INSTALL_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// The bounds that an embedder may want to change. [`Default`] gives the constants of this module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -97,6 +115,10 @@ pub struct Limits {
     pub in_flight_bytes_max: usize,
     /// See [`SHUTDOWN_GRACE`].
     pub shutdown_grace: Duration,
+    /// Bytes of snapshots that this node sends a second, to all targets together; 0 for no bound, the default.
+    pub snapshot_bytes_per_second: u64,
+    /// See [`SNAPSHOT_CHUNK_BYTES`]. At least one; more than [`SNAPSHOT_CHUNK_BYTES_MAX`] counts as that.
+    pub snapshot_chunk_bytes: u32,
     /// See [`BACKOFF_MIN`].
     pub backoff_min: Duration,
     /// See [`BACKOFF_MAX`].
@@ -118,6 +140,8 @@ impl Default for Limits {
             handshakes_per_address_max: HANDSHAKES_PER_ADDRESS_MAX,
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
             shutdown_grace: SHUTDOWN_GRACE,
+            snapshot_bytes_per_second: 0,
+            snapshot_chunk_bytes: SNAPSHOT_CHUNK_BYTES,
             backoff_min: BACKOFF_MIN,
             backoff_max: BACKOFF_MAX,
         }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::backoff::Backoff;
 use crate::body::Body;
@@ -17,6 +17,7 @@ use crate::error::{CallError, DialError};
 use crate::frame::{Kind, RequestId};
 use crate::handshake::Session;
 use crate::identity::Lane;
+use crate::limits::Limits;
 
 type Dialing = Pin<Box<dyn Future<Output = Result<ClientConn<Wire>, DialError>> + Send>>;
 
@@ -61,11 +62,29 @@ impl Link {
         &self.target
     }
 
+    /// The bounds in force.
+    pub(crate) fn limits(&self) -> &Limits {
+        self.dialer.limits()
+    }
+
+    /// When so many bytes of a snapshot may leave; see [`Dialer::set_snapshot_rate`].
+    pub(crate) fn throttled(&self, bytes: u32) -> Instant {
+        self.dialer.throttled(bytes)
+    }
+
     /// The session in use, when connected.
     pub fn session(&self) -> Option<&Session> {
         match &self.state {
             State::Open(conn) => Some(conn.session()),
             State::Idle | State::Pausing(_) | State::Dialing(_) => None,
+        }
+    }
+
+    /// Closes a connection on which requests were abandoned: what is still queued on it is not sent, and answers that nobody
+    /// waits for hold no places.
+    pub(crate) fn close_if_busy(&mut self) {
+        if matches!(&self.state, State::Open(conn) if conn.is_busy()) {
+            self.state = State::Idle;
         }
     }
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, CommittedLeaderId, CommittedLeaderIdOf, EntryCodec,
     EntryKind, HeartbeatRequest, HeartbeatResponse, Identity, Incarnation, LeaderId, LogId, LogIdOf, PeerRefusal,
-    RaftEntry, RaftTypeConfig, Round, TransferLeaderRequest, Vote, VoteKind, VoteOf, VoteRequest, VoteResponse,
-    WireNodeId,
+    RaftEntry, RaftTypeConfig, Round, SnapshotContent, TransferLeaderRequest, Vote, VoteKind, VoteOf, VoteRequest,
+    VoteResponse, WireNodeId,
 };
 
 use crate::body::{Body, BodyReader, DecodeError};
@@ -19,12 +19,16 @@ const ENTRY_LEN_MIN: usize = 1 + 1 + 8 + 8 + 4;
 const ENTRY_ROOM: usize = 128;
 
 /// Room for a message without entries.
-const FIXED_LEN_MAX: usize = 160;
+pub(crate) const FIXED_LEN_MAX: usize = 160;
 
-/// Types whose messages can travel in this format: ids that fit 64 bits, entries that say what their bytes are.
-pub trait WireTypes: RaftTypeConfig<NodeId: WireNodeId, Entry: EntryCodec<Self>> {}
+/// Types whose messages can travel in this format: ids that fit 64 bits, entries that say what their bytes are, snapshots
+/// whose content can be read and written in pieces.
+pub trait WireTypes:
+    RaftTypeConfig<NodeId: WireNodeId, Entry: EntryCodec<Self>, SnapshotData: SnapshotContent>
+{
+}
 
-impl<C> WireTypes for C where C: RaftTypeConfig<NodeId: WireNodeId, Entry: EntryCodec<C>> {}
+impl<C> WireTypes for C where C: RaftTypeConfig<NodeId: WireNodeId, Entry: EntryCodec<C>, SnapshotData: SnapshotContent> {}
 
 /// A message with an encoding of its own.
 pub trait WireMessage: Sized {
@@ -47,11 +51,11 @@ fn take_node_id<I: WireNodeId>(body: &mut BodyReader) -> Result<I, DecodeError> 
     I::from_u64(body.u64("node id")?).ok_or(DecodeError::Value("node id"))
 }
 
-fn put_bool(body: &mut Body, value: bool) {
+pub(crate) fn put_bool(body: &mut Body, value: bool) {
     body.put_u8(u8::from(value));
 }
 
-fn take_bool(body: &mut BodyReader, field: &'static str) -> Result<bool, DecodeError> {
+pub(crate) fn take_bool(body: &mut BodyReader, field: &'static str) -> Result<bool, DecodeError> {
     match body.u8(field)? {
         0 => Ok(false),
         1 => Ok(true),
@@ -59,7 +63,7 @@ fn take_bool(body: &mut BodyReader, field: &'static str) -> Result<bool, DecodeE
     }
 }
 
-fn put_identity<I: WireNodeId>(body: &mut Body, identity: &Identity<I>) {
+pub(crate) fn put_identity<I: WireNodeId>(body: &mut Body, identity: &Identity<I>) {
     put_node_id(body, identity.id);
     put_bool(body, identity.incarnation.is_some());
     if let Some(incarnation) = identity.incarnation {
@@ -67,7 +71,7 @@ fn put_identity<I: WireNodeId>(body: &mut Body, identity: &Identity<I>) {
     }
 }
 
-fn take_identity<I: WireNodeId>(body: &mut BodyReader) -> Result<Identity<I>, DecodeError> {
+pub(crate) fn take_identity<I: WireNodeId>(body: &mut BodyReader) -> Result<Identity<I>, DecodeError> {
     let id = take_node_id(body)?;
     let incarnation = match take_bool(body, "presence of the incarnation")? {
         true => Some(Incarnation(body.u64("incarnation")?)),
@@ -76,13 +80,13 @@ fn take_identity<I: WireNodeId>(body: &mut BodyReader) -> Result<Identity<I>, De
     Ok(Identity { id, incarnation })
 }
 
-fn put_vote<C: WireTypes>(body: &mut Body, vote: &VoteOf<C>) {
+pub(crate) fn put_vote<C: WireTypes>(body: &mut Body, vote: &VoteOf<C>) {
     put_bool(body, vote.committed);
     body.put_u64(vote.leader_id.term());
     put_node_id(body, vote.leader_id.node_id());
 }
 
-fn take_vote<C: WireTypes>(body: &mut BodyReader) -> Result<VoteOf<C>, DecodeError> {
+pub(crate) fn take_vote<C: WireTypes>(body: &mut BodyReader) -> Result<VoteOf<C>, DecodeError> {
     let committed = take_bool(body, "committed vote")?;
     let term = body.u64("term")?;
     Ok(Vote { leader_id: C::LeaderId::new(term, take_node_id(body)?), committed })
@@ -104,7 +108,7 @@ const LOG_ID_NONE: u8 = 0;
 const LOG_ID_OF_TERM: u8 = 1;
 const LOG_ID_OF_TERM_AND_NODE: u8 = 2;
 
-fn put_log_id<C: WireTypes>(body: &mut Body, log_id: &LogIdOf<C>) {
+pub(crate) fn put_log_id<C: WireTypes>(body: &mut Body, log_id: &LogIdOf<C>) {
     let node = log_id.leader_id.node_id();
     body.put_u8(if node.is_some() { LOG_ID_OF_TERM_AND_NODE } else { LOG_ID_OF_TERM });
     body.put_u64(log_id.leader_id.term());
@@ -114,14 +118,14 @@ fn put_log_id<C: WireTypes>(body: &mut Body, log_id: &LogIdOf<C>) {
     body.put_u64(log_id.index);
 }
 
-fn put_optional_log_id<C: WireTypes>(body: &mut Body, log_id: Option<&LogIdOf<C>>) {
+pub(crate) fn put_optional_log_id<C: WireTypes>(body: &mut Body, log_id: Option<&LogIdOf<C>>) {
     match log_id {
         Some(log_id) => put_log_id::<C>(body, log_id),
         None => body.put_u8(LOG_ID_NONE),
     }
 }
 
-fn take_optional_log_id<C: WireTypes>(body: &mut BodyReader) -> Result<Option<LogIdOf<C>>, DecodeError> {
+pub(crate) fn take_optional_log_id<C: WireTypes>(body: &mut BodyReader) -> Result<Option<LogIdOf<C>>, DecodeError> {
     let tag = body.u8("log id")?;
     if tag == LOG_ID_NONE {
         return Ok(None);
@@ -140,7 +144,7 @@ fn take_optional_log_id<C: WireTypes>(body: &mut BodyReader) -> Result<Option<Lo
     Ok(Some(LogId::new(leader_id, body.u64("log index")?)))
 }
 
-fn take_log_id<C: WireTypes>(body: &mut BodyReader) -> Result<LogIdOf<C>, DecodeError> {
+pub(crate) fn take_log_id<C: WireTypes>(body: &mut BodyReader) -> Result<LogIdOf<C>, DecodeError> {
     take_optional_log_id::<C>(body)?.ok_or(DecodeError::Value("log id"))
 }
 
@@ -312,6 +316,21 @@ fn take_entry<C: WireTypes>(body: &mut BodyReader) -> Result<C::Entry, DecodeErr
     C::Entry::decode(log_id, kind, payload).map_err(|error| DecodeError::Value(error.what))
 }
 
+pub(crate) fn put_refusal(body: &mut Body, reason: PeerRefusal) {
+    body.put_u8(match reason {
+        PeerRefusal::Busy => 0,
+        PeerRefusal::Malformed => 1,
+    });
+}
+
+pub(crate) fn take_refusal(body: &mut BodyReader) -> Result<PeerRefusal, DecodeError> {
+    match body.u8("refusal")? {
+        0 => Ok(PeerRefusal::Busy),
+        1 => Ok(PeerRefusal::Malformed),
+        _ => Err(DecodeError::Value("refusal")),
+    }
+}
+
 const APPEND_SUCCESS: u8 = 0;
 const APPEND_CONFLICT: u8 = 1;
 const APPEND_HIGHER_VOTE: u8 = 2;
@@ -337,10 +356,7 @@ impl<C: WireTypes> WireMessage for AppendEntriesResponse<C> {
             }
             AppendOutcome::<C>::Refused(reason) => {
                 body.put_u8(APPEND_REFUSED);
-                body.put_u8(match reason {
-                    PeerRefusal::Busy => 0,
-                    PeerRefusal::Malformed => 1,
-                });
+                put_refusal(&mut body, *reason);
             }
         }
         body
@@ -356,11 +372,7 @@ impl<C: WireTypes> WireMessage for AppendEntriesResponse<C> {
                 AppendOutcome::<C>::Conflict { prev, hint: take_optional_log_id::<C>(&mut body)? }
             }
             APPEND_HIGHER_VOTE => AppendOutcome::<C>::HigherVote(take_vote::<C>(&mut body)?),
-            APPEND_REFUSED => AppendOutcome::<C>::Refused(match body.u8("refusal")? {
-                0 => PeerRefusal::Busy,
-                1 => PeerRefusal::Malformed,
-                _ => return Err(DecodeError::Value("refusal")),
-            }),
+            APPEND_REFUSED => AppendOutcome::<C>::Refused(take_refusal(&mut body)?),
             _ => return Err(DecodeError::Value("outcome")),
         };
         body.finish()?;

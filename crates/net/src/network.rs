@@ -11,8 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 use raftwright_traits::{
-    AppendEntriesRequest, AppendEntriesResponse, BasicNode, HeartbeatRequest, HeartbeatResponse, Identity, RPCError,
-    RPCOption, RaftNetworkFactory, RaftNetworkV2, TransferLeaderRequest, VoteRequest, VoteResponse, WireNodeId,
+    AppendEntriesRequest, AppendEntriesResponse, BasicNode, HeartbeatRequest, HeartbeatResponse, Identity,
+    InstallSnapshotResponse, RPCError, RPCOption, RaftNetworkFactory, RaftNetworkV2, SnapshotRequest,
+    TransferLeaderRequest, VoteRequest, VoteResponse, WireNodeId,
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -20,9 +21,11 @@ use crate::body::Body;
 use crate::dialer::{Dialer, Target};
 use crate::error::{CallError, Fault, FaultCode};
 use crate::frame::{Kind, RequestId};
+use crate::handshake::RefusalReason;
 use crate::identity::Lane;
 use crate::link::Link;
 use crate::message::{WireMessage, WireTypes};
+use crate::send_snapshot::{Unfinished, send_snapshot};
 
 /// What a membership stores about a node, as far as this transport needs it.
 pub trait PeerAddress {
@@ -64,13 +67,16 @@ impl<C: WireTypes<Node: PeerAddress>> RaftNetworkFactory<C> for TcpNetworkFactor
     }
 }
 
-/// Calls one target: votes, heartbeats and transfers on the control lane, appends on the bulk lane. Each lane is a
-/// connection of its own, opened when first used. Nothing runs in the background: whoever calls drives the socket.
+/// Calls one target: votes, heartbeats and transfers of leadership on the control lane, appends on the bulk lane, snapshots
+/// on the snapshot lane. Each lane is a connection of its own, opened when first used. Nothing runs in the background:
+/// whoever calls drives the socket.
 #[derive(Debug)]
-pub struct TcpNetwork<C> {
+pub struct TcpNetwork<C: WireTypes> {
     control: Link,
     bulk: Link,
-    types: PhantomData<fn() -> C>,
+    snapshot: Link,
+    /// The snapshot that did not get there yet.
+    unfinished: Option<Unfinished<C>>,
 }
 
 impl<C: WireTypes> TcpNetwork<C> {
@@ -82,8 +88,9 @@ impl<C: WireTypes> TcpNetwork<C> {
         let target = Target { address: node.peer_address(), node: Some(target.to_u64()) };
         TcpNetwork {
             control: Link::new(Arc::clone(&dialer), target.clone(), Lane::Control),
-            bulk: Link::new(dialer, target, Lane::Bulk),
-            types: PhantomData,
+            bulk: Link::new(Arc::clone(&dialer), target.clone(), Lane::Bulk),
+            snapshot: Link::new(dialer, target, Lane::Snapshot),
+            unfinished: None,
         }
     }
 }
@@ -136,6 +143,14 @@ impl<C: WireTypes> RaftNetworkV2<C> for TcpNetwork<C> {
         }
     }
 
+    async fn full_snapshot(
+        &mut self,
+        rpc: SnapshotRequest<C>,
+        option: RPCOption,
+    ) -> Result<InstallSnapshotResponse<C>, RPCError> {
+        send_snapshot(&mut self.snapshot, &mut self.unfinished, rpc, option).await
+    }
+
     async fn transfer_leader(&mut self, rpc: TransferLeaderRequest<C>, option: RPCOption) -> Result<(), RPCError> {
         call(&mut self.control, Kind::TransferLeader, &rpc, option).await
     }
@@ -150,12 +165,12 @@ where
     decode(answer)
 }
 
-fn decode<A: WireMessage>(answer: Bytes) -> Result<A, RPCError> {
+pub(crate) fn decode<A: WireMessage>(answer: Bytes) -> Result<A, RPCError> {
     A::decode(answer).map_err(|error| RPCError::Network(format!("the answer cannot be read: {error}")))
 }
 
 /// An answer counts only for the node that the handshake named.
-fn check_sender<I: WireNodeId>(link: &Link, from: &Identity<I>) -> Result<(), RPCError> {
+pub(crate) fn check_sender<I: WireNodeId>(link: &Link, from: &Identity<I>) -> Result<(), RPCError> {
     match link.session() {
         Some(session) if session.peer.node != Some(from.id.to_u64()) => {
             Err(RPCError::Network(format!("{} answers in the name of node {from}", session.peer)))
@@ -164,13 +179,29 @@ fn check_sender<I: WireNodeId>(link: &Link, from: &Identity<I>) -> Result<(), RP
     }
 }
 
+/// Some refusals concern who speaks, and stay; others what happened to one connection, and pass.
+fn refused(reason: RefusalReason, error: &CallError) -> RPCError {
+    match reason {
+        RefusalReason::WrongCluster
+        | RefusalReason::WrongTarget
+        | RefusalReason::StaleIncarnation
+        | RefusalReason::VersionMismatch
+        | RefusalReason::NotAPeer
+        | RefusalReason::Other(_) => RPCError::Refused(error.to_string()),
+        RefusalReason::Overloaded => RPCError::Unreachable(error.to_string()),
+        RefusalReason::Malformed => RPCError::Network(error.to_string()),
+    }
+}
+
 impl From<CallError> for RPCError {
     fn from(error: CallError) -> Self {
         match &error {
             CallError::Deadline { .. } => RPCError::Timeout,
-            CallError::Dial(dial) if dial.refusal().is_some() => RPCError::Refused(error.to_string()),
-            CallError::Dial(_) => RPCError::Unreachable(error.to_string()),
-            CallError::Refused(_) => RPCError::Refused(error.to_string()),
+            CallError::Dial(dial) => match dial.refusal() {
+                Some(refusal) => refused(refusal.reason, &error),
+                None => RPCError::Unreachable(error.to_string()),
+            },
+            CallError::Refused(refusal) => refused(refusal.reason, &error),
             CallError::Fault(Fault { code, .. }) => match code {
                 FaultCode::Unsupported | FaultCode::BadRequest | FaultCode::AnswerTooLong => {
                     RPCError::Refused(error.to_string())

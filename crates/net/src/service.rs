@@ -1,13 +1,13 @@
 //! The answering side of Raft over this transport.
 
 use std::future::Future;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use raftwright_traits::transfer::TransferRequest;
 use raftwright_traits::{
-    AppendEntriesRequest, AppendEntriesResponse, HeartbeatRequest, HeartbeatResponse, Identity, TransferLeaderRequest,
-    VoteRequest, VoteResponse, WireNodeId,
+    AppendEntriesRequest, AppendEntriesResponse, HeartbeatRequest, HeartbeatResponse, Identity, InstallSnapshotRequest,
+    InstallSnapshotResponse, Snapshot, TransferLeaderRequest, VoteRequest, VoteResponse, WireNodeId,
 };
 
 use crate::body::Body;
@@ -15,6 +15,7 @@ use crate::error::{Fault, FaultCode};
 use crate::frame::Kind;
 use crate::handshake::Session;
 use crate::message::{WireMessage, WireTypes};
+use crate::receive_snapshot::SnapshotReceipts;
 use crate::serve::Handler;
 
 /// What a node does with the requests of its peers and clients: usually, hand them to its `Raft`.
@@ -39,6 +40,34 @@ pub trait RaftService<C: WireTypes>: Send + Sync + 'static {
     /// TimeoutNow (Thesis §3.10).
     fn transfer_leader(&self, rpc: TransferLeaderRequest<C>) -> impl Future<Output = Result<(), Fault>> + Send;
 
+    /// Looks at a snapshot before its content is sent, cheaply: an answer when there is nothing to send, because the node has
+    /// everything up to its last entry durably, or has promised itself to somebody newer than its sender. `None`, the
+    /// default, lets it come; [`install_full_snapshot`](Self::install_full_snapshot) decides in the end.
+    fn check_snapshot(
+        &self,
+        head: &InstallSnapshotRequest<C>,
+    ) -> impl Future<Output = Result<Option<InstallSnapshotResponse<C>>, Fault>> + Send {
+        let _ = head;
+        async { Ok(None) }
+    }
+
+    /// An empty place for the content of a snapshot that is about to arrive: `Raft::begin_receiving_snapshot`. The content is
+    /// dropped when it does not arrive whole. The default takes none.
+    fn begin_receiving_snapshot(&self) -> impl Future<Output = Result<C::SnapshotData, Fault>> + Send {
+        async { Err(Fault::new(FaultCode::Unsupported, "this node takes no snapshots")) }
+    }
+
+    /// InstallSnapshot (Raft §7), when its content has arrived whole: `Raft::install_full_snapshot`. Called for one snapshot
+    /// at a time, in a task of its own, so that it may take its time. The default installs none.
+    fn install_full_snapshot(
+        &self,
+        head: InstallSnapshotRequest<C>,
+        snapshot: Snapshot<C>,
+    ) -> impl Future<Output = Result<InstallSnapshotResponse<C>, Fault>> + Send {
+        let _ = (head, snapshot);
+        async { Err(Fault::new(FaultCode::Unsupported, "this node takes no snapshots")) }
+    }
+
     /// An application's request, as opaque bytes. The default serves none.
     fn on_client(&self, session: &Session, request: Bytes) -> impl Future<Output = Result<Bytes, Fault>> + Send {
         let _ = (session, request);
@@ -46,17 +75,22 @@ pub trait RaftService<C: WireTypes>: Send + Sync + 'static {
     }
 }
 
-/// Decodes requests for a [`RaftService`], and encodes its answers.
-#[derive(Debug)]
-pub struct RaftHandler<C, S> {
-    service: S,
-    types: PhantomData<fn() -> C>,
+/// Decodes requests for a [`RaftService`], and encodes its answers. Puts snapshots together.
+pub struct RaftHandler<C: WireTypes, S> {
+    service: Arc<S>,
+    receipts: SnapshotReceipts<C>,
+}
+
+impl<C: WireTypes, S> std::fmt::Debug for RaftHandler<C, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RaftHandler").finish_non_exhaustive()
+    }
 }
 
 impl<C: WireTypes, S: RaftService<C>> RaftHandler<C, S> {
     /// A handler for [`Listener::serve`](crate::Listener::serve).
     pub fn new(service: S) -> Arc<Self> {
-        Arc::new(RaftHandler { service, types: PhantomData })
+        Arc::new(RaftHandler { service: Arc::new(service), receipts: SnapshotReceipts::new() })
     }
 
     /// The service behind it.
@@ -89,7 +123,13 @@ impl<C: WireTypes, S: RaftService<C>> Handler for RaftHandler<C, S> {
                 Ok(self.service.append_entries(rpc).await?.encode())
             }
             Kind::Client => Ok(self.service.on_client(&session, body).await?.into()),
-            Kind::Snapshot => Err(Fault::new(FaultCode::Unsupported, "snapshots are not sent in this version")),
+            Kind::Snapshot => {
+                let request = TransferRequest::<C>::decode(body)?;
+                if let TransferRequest::Offer(offer) = &request {
+                    check_sender(&session, &offer.from)?;
+                }
+                Ok(self.receipts.on_request(&self.service, request).await?.encode())
+            }
             Kind::Hello | Kind::Welcome | Kind::Refuse | Kind::Ping => {
                 Err(Fault::new(FaultCode::BadRequest, "a frame of the connection itself is no request"))
             }

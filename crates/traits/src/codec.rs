@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use raftwright_core::{NodeId, RaftEntry};
 
-use crate::{Entry, EntryPayload, LogIdOf, Of, RaftTypeConfig};
+use crate::{Entry, EntryPayload, LogIdOf, MembershipOf, Of, RaftTypeConfig};
 
 /// What an entry's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +62,21 @@ pub trait EntryCodec<C: RaftTypeConfig>: RaftEntry<Of<C>> + Clone {
     fn decode(log_id: LogIdOf<C>, kind: EntryKind, payload: Bytes) -> Result<Self, DecodeError>;
 }
 
+/// A membership as the bytes that stand for it in logs and messages: JSON.
+pub fn membership_to_bytes<C: RaftTypeConfig>(membership: &MembershipOf<C>) -> Bytes {
+    // A membership is made of maps, sets and strings, which JSON can always express; were a node type to refuse, the empty
+    // bytes are refused by every decoder, here and at the peers, before they can be stored.
+    serde_json::to_vec(membership).map(Bytes::from).unwrap_or_default()
+}
+
+/// Back from those bytes.
+///
+/// # Errors
+/// [`DecodeError`] if they are not a membership.
+pub fn membership_from_bytes<C: RaftTypeConfig>(bytes: &[u8]) -> Result<MembershipOf<C>, DecodeError> {
+    serde_json::from_slice(bytes).map_err(|e| DecodeError::new("a membership", e.to_string()))
+}
+
 /// What a client asked, as bytes made once.
 pub trait AppBytes: Sized {
     /// The bytes, shared.
@@ -100,9 +115,7 @@ where
         match &self.payload {
             EntryPayload::Blank => Bytes::new(),
             EntryPayload::Normal(data) => data.to_bytes(),
-            // A membership is made of maps, sets and strings, which JSON can always express; were a node type to refuse,
-            // the empty bytes are refused by every decoder, here and at the peers, before they can be stored.
-            EntryPayload::Membership(membership) => serde_json::to_vec(membership).map(Bytes::from).unwrap_or_default(),
+            EntryPayload::Membership(membership) => membership_to_bytes::<C>(membership),
         }
     }
 
@@ -111,9 +124,7 @@ where
             EntryKind::Blank if payload.is_empty() => EntryPayload::Blank,
             EntryKind::Blank => return Err(DecodeError::new("a blank entry", "it has bytes")),
             EntryKind::Normal => EntryPayload::Normal(C::D::from_bytes(payload)?),
-            EntryKind::Membership => EntryPayload::Membership(
-                serde_json::from_slice(&payload).map_err(|e| DecodeError::new("a membership", e.to_string()))?,
-            ),
+            EntryKind::Membership => EntryPayload::Membership(membership_from_bytes::<C>(&payload)?),
         };
         Ok(Entry { log_id, payload })
     }

@@ -23,11 +23,12 @@ mod store_ext;
 pub mod testing;
 #[cfg(feature = "tokio-rt")]
 mod tokio_runtime;
+pub mod transfer;
 mod type_config;
 
 pub use any_error::{AnyError, CAUSES_MAX};
 pub use blocking::{BlockingLog, BlockingLogOptions, BlockingLogReader, BlockingLogStore};
-pub use codec::{AppBytes, DecodeError, EntryCodec, EntryKind, WireNodeId};
+pub use codec::{AppBytes, DecodeError, EntryCodec, EntryKind, WireNodeId, membership_from_bytes, membership_to_bytes};
 pub use config::{Config, ConfigError};
 pub use entry::{Entry, EntryPayload};
 pub use error::{

@@ -1,19 +1,18 @@
-//! The two threads of a log: one drives the writer, one reads what has left the memory.
+//! Driving the writer with a thread of its own.
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crate::disk::Disk;
 use crate::error::OpenError;
-use crate::log::{Completion, Log, Phase, Shared};
-use crate::read_queue::{Asker, ReadQueue};
+use crate::log::{Completion, Phase, Shared};
 use crate::writer::Writer;
 
-/// The writer's thread. Dropping this closes the log: the thread finishes what is queued, syncs it, and ends. It is not
-/// waited for, since the disk may hang; [`Log::end`] tells when it is over.
+/// The writer's thread. Dropping this finishes what is queued, syncs it, and waits for the thread to end.
 pub struct WalThread<D: Disk, T: Completion> {
     shared: Arc<Shared<D::File, T>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl<D: Disk, T: Completion> fmt::Debug for WalThread<D, T> {
@@ -29,37 +28,23 @@ impl<D: Disk, T: Completion> WalThread<D, T> {
     /// The operating system has no thread to give.
     pub fn spawn(mut writer: Writer<D, T>) -> Result<Self, OpenError> {
         let shared = Arc::clone(writer.shared());
-        spawn("raftwright-wal", move || run(&mut writer))?;
-        Ok(Self { shared })
+        let thread = thread::Builder::new()
+            .name("raftwright-wal".into())
+            .spawn(move || run(&mut writer))
+            .map_err(|error| OpenError::Thread(error.to_string().into()))?;
+        Ok(Self { shared, thread: Some(thread) })
     }
 }
 
 impl<D: Disk, T: Completion> Drop for WalThread<D, T> {
     fn drop(&mut self) {
         self.shared.close();
-    }
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
-    let spawned = thread::Builder::new().name(name.into()).spawn(work);
-    spawned.map(drop).map_err(|error| OpenError::Thread(error.to_string().into()))
-}
-
-/// Starts the thread that reads old entries. It ends when nobody can ask it any more.
-pub(crate) fn spawn_reader<D: Disk, T: Completion>(log: Log<D, T>) -> Result<Asker, OpenError> {
-    let queue = Arc::new(ReadQueue::default());
-    let asker = Asker(Arc::clone(&queue));
-    spawn("raftwright-read", move || {
-        // A panic of a read has been reported by the panic hook; whoever waits or comes later is answered all the same.
-        let closed = Asker(queue);
-        while let Some(job) = closed.0.next() {
-            if !job.is_abandoned() {
-                let read = log.read(job.range.clone(), job.bytes_max);
-                job.answer(read);
-            }
+        // A token's completion may drop the last handle on the writer's own thread, which cannot wait for itself.
+        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != thread::current().id()) {
+            // A panic of the writer has already been reported by the panic hook; its tokens were dropped with it.
+            let _ = thread.join();
         }
-    })?;
-    Ok(asker)
+    }
 }
 
 fn run<D: Disk, T: Completion>(writer: &mut Writer<D, T>) {

@@ -8,4 +8,8 @@ mod frames;
 mod handshakes;
 mod messages;
 mod raft_calls;
+mod snapshot_fixture;
+mod snapshot_messages;
+mod snapshot_requests;
+mod snapshots;
 mod support;

@@ -65,7 +65,13 @@ fn comes_back<M: WireMessage + PartialEq + std::fmt::Debug>(message: M) {
 
 fn all_messages_come_back<C>()
 where
-    C: RaftTypeConfig<NodeId = u64, D = Bytes, Node = BasicNode, Entry = Entry<C>>,
+    C: RaftTypeConfig<
+            NodeId = u64,
+            D = Bytes,
+            Node = BasicNode,
+            Entry = Entry<C>,
+            SnapshotData = std::io::Cursor<Vec<u8>>,
+        >,
 {
     for kind in [VoteKind::PreVote, VoteKind::Vote, VoteKind::Transfer] {
         comes_back(VoteRequest::<C> { from: FROM, vote: vote::<C>(3), last_log_id: Some(log_id::<C>(2, 9)), kind });
