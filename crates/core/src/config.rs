@@ -1,6 +1,6 @@
 //! The settings of the two machines. Spans and sizes only: what an operator tunes.
 
-use crate::Span;
+use crate::{SnapshotPolicy, Span};
 
 /// The settings of a [`Replica`](crate::Replica).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,13 @@ pub struct ReplicaConfig {
     pub promises_max: usize,
     /// Most linearizable reads that wait for their round. Past it, reads are refused as busy.
     pub reads_max: usize,
+    /// When a snapshot is built by itself.
+    pub snapshot_policy: SnapshotPolicy,
+    /// How many entries behind a snapshot are kept when it is purged, so that a server which lacks a few needs no snapshot.
+    pub log_keep: u64,
+    /// How many entries behind a snapshot a leader keeps at most for members that lack them, while they are slow, away, or
+    /// get a snapshot. Past it, they need a (newer) snapshot.
+    pub log_keep_for_followers_max: u64,
 }
 
 impl Default for ReplicaConfig {
@@ -41,6 +48,9 @@ impl Default for ReplicaConfig {
             writes_max: 1024,
             promises_max: 8192,
             reads_max: 65_536,
+            snapshot_policy: SnapshotPolicy::Either { logs: 100_000, bytes: 256 << 20 },
+            log_keep: 1_000,
+            log_keep_for_followers_max: 200_000,
         }
     }
 }

@@ -4,8 +4,8 @@
 use alloc::vec::Vec;
 
 use crate::{
-    AppendEntriesResponse, HeartbeatResponse, LogIdOf, LogIndex, MembershipError, Message, StreamId, Ticket, Types,
-    VoteOf, VoteResponse, WriteId,
+    AppendEntriesResponse, HeartbeatResponse, InstallSnapshotResponse, LogIdOf, LogIndex, MembershipError, Message,
+    StreamId, Ticket, Types, VoteOf, VoteResponse, WriteId,
 };
 
 /// Something to do.
@@ -51,6 +51,21 @@ pub enum Effect<T: Types> {
         /// The commit index.
         upto: LogIdOf<T>,
     },
+    /// Build a snapshot in a task of its own, once all entries up to this one have been applied, and keep it durably. Report
+    /// it with [`Input::SnapshotBuilt`](crate::Input::SnapshotBuilt) or
+    /// [`Input::SnapshotFailed`](crate::Input::SnapshotFailed). There is no other until then.
+    BuildSnapshot {
+        /// The last entry that was handed out to be applied.
+        at: LogIdOf<T>,
+    },
+    /// Have the state machine replace its state by the snapshot that came with this ticket, in its turn between the
+    /// [`Effect::Apply`]s, and report it with [`Input::SnapshotInstalled`](crate::Input::SnapshotInstalled) when it is
+    /// durable. A state machine that has applied as much by then keeps its state, and that is reported the same way. An
+    /// [`Effect::Apply`] of what the snapshot holds may follow; it is to be passed over.
+    InstallSnapshot {
+        /// Of the [`Input::InstallSnapshot`](crate::Input::InstallSnapshot).
+        ticket: Ticket,
+    },
     /// Answer a ticket. Each ticket is answered once.
     Reply {
         /// The ticket.
@@ -74,7 +89,8 @@ pub enum Write<T: Types> {
         /// The first index to go.
         since: LogIndex,
     },
-    /// Delete all entries up to this one, included.
+    /// Delete all entries up to this one, included. If the log has another entry in its place, or ends before it, then all of
+    /// the log goes, and it goes on behind this entry: a snapshot was installed.
     Purge {
         /// The last entry to go.
         upto: LogIdOf<T>,
@@ -99,6 +115,8 @@ pub enum Reply<T: Types> {
     Heartbeat(HeartbeatResponse<T>),
     /// To a leader's entries.
     Append(AppendEntriesResponse<T>),
+    /// To a leader's snapshot.
+    InstallSnapshot(InstallSnapshotResponse<T>),
     /// The proposal stands in the log under this log id. Whether it commits shows when an entry with its index is
     /// applied: the same log id means yes, another one means never.
     Proposed(LogIdOf<T>),
@@ -190,6 +208,16 @@ pub enum Note<T: Types> {
     TargetNeedsSnapshot {
         /// The target.
         target: T::NodeId,
+    },
+    /// A snapshot could not be built.
+    SnapshotFailed {
+        /// What it should have held at least.
+        at: LogIdOf<T>,
+    },
+    /// A leader's snapshot was installed.
+    SnapshotInstalled {
+        /// The last entry that is in it.
+        last_log_id: LogIdOf<T>,
     },
 }
 

@@ -3,8 +3,9 @@
 use alloc::collections::BTreeSet;
 
 use crate::{
-    AppendEntriesRequest, HeartbeatRequest, HeartbeatResponse, Identity, LogIdOf, MembershipOf, ReplicaConfig,
-    StreamId, Ticket, TransferLeaderRequest, Types, VoteOf, VoteRequest, VoteResponse, WriteId,
+    AppendEntriesRequest, HeartbeatRequest, HeartbeatResponse, Identity, InstallSnapshotRequest, LogIdOf, LogIndex,
+    MembershipOf, ReplicaConfig, StreamId, Ticket, TransferLeaderRequest, Types, VoteOf, VoteRequest, VoteResponse,
+    WriteId,
 };
 
 /// An event. Every input with a ticket is answered by exactly one [`Effect::Reply`](crate::Effect::Reply) with that
@@ -34,6 +35,14 @@ pub enum Input<T: Types> {
         ticket: Ticket,
         /// The request.
         request: AppendEntriesRequest<T>,
+    },
+    /// A leader sends a snapshot, whose content is here already.
+    InstallSnapshot {
+        /// Answered by [`Reply::InstallSnapshot`](crate::Reply::InstallSnapshot), perhaps after an
+        /// [`Effect::InstallSnapshot`](crate::Effect::InstallSnapshot). If the answer comes first, the content is not needed.
+        ticket: Ticket,
+        /// The snapshot's head.
+        request: InstallSnapshotRequest<T>,
     },
     /// A leader asks this server to take over.
     TransferRequest {
@@ -119,10 +128,24 @@ pub enum Input<T: Types> {
         /// The ticket.
         ticket: Ticket,
     },
-    /// The log up to here may be deleted: it is in a snapshot.
+    /// Build a snapshot now, unless one is being built or nothing was applied since the last.
+    BuildSnapshot,
+    /// A snapshot that [`Effect::BuildSnapshot`](crate::Effect::BuildSnapshot) asked for is durable.
+    SnapshotBuilt {
+        /// The last entry that is in it.
+        last_log_id: LogIdOf<T>,
+    },
+    /// A snapshot that [`Effect::BuildSnapshot`](crate::Effect::BuildSnapshot) asked for could not be built.
+    SnapshotFailed,
+    /// The state machine has installed a snapshot, durably.
+    SnapshotInstalled {
+        /// Of the [`Effect::InstallSnapshot`](crate::Effect::InstallSnapshot).
+        ticket: Ticket,
+    },
+    /// Delete the log up to here, or as far as it is in a snapshot.
     Purge {
         /// The last entry to delete.
-        upto: LogIdOf<T>,
+        upto: LogIndex,
     },
     /// Work by these settings from now on. What was promised under the old ones stays promised, so timeouts that others
     /// rely on must not shrink while they do.
@@ -139,7 +162,7 @@ pub enum Report<T: Types> {
         /// The last entry that is the same.
         matched: LogIdOf<T>,
     },
-    /// What the target needs has been purged here.
+    /// What the target needs has been purged here: it gets a snapshot, if there is one.
     NeedsSnapshot,
     /// The target has promised itself to a newer leader or candidate.
     HigherVote {

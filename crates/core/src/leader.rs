@@ -114,6 +114,11 @@ impl<T: Types> Leading<T> {
         self.rounds.confirmed_at()
     }
 
+    /// What the member that has least is known to have; `None` if there is no other.
+    pub(crate) fn lowest_matched(&self) -> Option<LogIndex> {
+        self.targets.values().filter(|target| target.leaving.is_none()).map(|target| target.matched).min()
+    }
+
     pub(crate) fn uncommitted_bytes(&self) -> usize {
         self.uncommitted_bytes
     }
@@ -125,6 +130,7 @@ impl<T: Types> Leading<T> {
         if now >= self.heartbeat_at && self.beats(state) {
             // Before asking who has confirmed us: alone in the cluster, the beat itself does.
             self.beat(state, now, effects);
+            state.purge_by_policy(now, self.lowest_matched(), effects);
         }
         if now.since(self.rounds.confirmed_at()) >= state.config.election_timeout_max {
             // Check-quorum: somebody else may lead by now, and our clients should find them (Thesis §6.2).

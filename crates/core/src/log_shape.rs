@@ -101,9 +101,13 @@ impl<T: Types> LogShape<T> {
         self.runs.retain(|run| run.index < since);
     }
 
-    /// Forgets the entries up to this one, included.
+    /// Forgets the entries up to this one, included. If the log has another entry in its place, or none, it forgets all.
     pub fn purge(&mut self, upto: LogIdOf<T>) {
         if upto.index <= self.purged.index_or_zero() {
+            return;
+        }
+        if !self.contains(upto) {
+            *self = Self { purged: Some(upto), runs: Vec::new(), last: Some(upto) };
             return;
         }
         let next = upto.index.saturating_add(1);
@@ -113,7 +117,6 @@ impl<T: Types> LogShape<T> {
             self.runs.insert(0, first);
         }
         self.purged = Some(upto);
-        self.last = self.last.max(Some(upto));
     }
 
     /// Which run an index that is in the log belongs to.

@@ -59,6 +59,11 @@ impl<T: Types> MembershipLog<T> {
         self.list.len() < before
     }
 
+    /// Forgets all that is in the log: this is the membership of a snapshot that has taken its place.
+    pub(crate) fn reset(&mut self, stored: StoredMembership<T>) {
+        self.list = alloc::vec![stored];
+    }
+
     pub(crate) fn commit(&mut self, index: LogIndex) {
         let newest = self.list.iter().take_while(|m| m.log_id.index_or_zero() <= index).count().max(1) - 1;
         self.list.drain(..newest);

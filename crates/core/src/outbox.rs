@@ -3,8 +3,8 @@
 use alloc::collections::BTreeMap;
 
 use crate::{
-    AppendEntriesResponse, AppendOutcome, HeartbeatResponse, LogIdOf, Ticket, Types, VoteOf, VoteRequest, VoteResponse,
-    WriteId,
+    AppendEntriesResponse, AppendOutcome, HeartbeatResponse, InstallOutcome, InstallSnapshotResponse, LogIdOf, Ticket,
+    Types, VoteOf, VoteRequest, VoteResponse, WriteId,
 };
 
 /// Something to say that is true only once it is durable. It can be made by anybody in the core, but nobody can send it:
@@ -18,6 +18,7 @@ pub(crate) enum Promised<T: Types> {
     Vote(Ticket, VoteResponse<T>),
     Heartbeat(Ticket, HeartbeatResponse<T>),
     Append(Ticket, AppendEntriesResponse<T>),
+    Install(Ticket, InstallSnapshotResponse<T>),
     Initialized(Ticket, LogIdOf<T>),
     /// The candidate's own vote is durable: it counts, and may be shown to others.
     Campaign(VoteRequest<T>),
@@ -37,6 +38,11 @@ impl<T: Types> Promise<T> {
     /// An answer to entries.
     pub(crate) fn append(ticket: Ticket, response: AppendEntriesResponse<T>) -> Self {
         Promise(Promised::Append(ticket, response))
+    }
+
+    /// An answer to a snapshot.
+    pub(crate) fn install(ticket: Ticket, response: InstallSnapshotResponse<T>) -> Self {
+        Promise(Promised::Install(ticket, response))
     }
 
     /// The first entry of the cluster.
@@ -104,6 +110,10 @@ impl<T: Types> Outbox<T> {
                 Promised::Append(ticket, response) => Promise::append(
                     ticket,
                     AppendEntriesResponse { outcome: AppendOutcome::HigherVote(vote), ..response },
+                ),
+                Promised::Install(ticket, response) => Promise::install(
+                    ticket,
+                    InstallSnapshotResponse { outcome: InstallOutcome::HigherVote(vote), ..response },
                 ),
                 // The first entry of a cluster stays what it is, whoever is voted for.
                 Promised::Initialized(ticket, log_id) => Promise::initialized(ticket, log_id),

@@ -113,7 +113,11 @@ impl<T: Types> Replica<T> {
         let state = &self.state;
         let follows = state.vote == Some(request.vote) && request.vote.node_id() == request.from.id;
         let ready = request.to == state.me() && state.is_voter() && state.last() >= request.last_log_id;
-        if follows && ready && !self.is_leader() { Next::Campaign(VoteKind::Transfer) } else { Next::Stay }
+        if follows && ready && !self.is_leader() && !state.snapshots.is_installing() {
+            Next::Campaign(VoteKind::Transfer)
+        } else {
+            Next::Stay
+        }
     }
 
     fn try_append(
@@ -123,7 +127,10 @@ impl<T: Types> Replica<T> {
         effects: &mut Effects<T>,
     ) -> Result<Option<LogIdOf<T>>, AppendOutcome<T>> {
         if let Some(refused) = self.refuse_leader(&request.from, &request.vote, effects) {
-            return Err(refused);
+            return Err(match refused {
+                NotFollowed::HigherVote(vote) => AppendOutcome::HigherVote(vote),
+                NotFollowed::Refused(refusal) => AppendOutcome::Refused(refusal),
+            });
         }
         if self.state.is_overloaded() {
             return Err(AppendOutcome::Refused(PeerRefusal::Busy));
@@ -192,29 +199,27 @@ impl<T: Types> Replica<T> {
     }
 
     /// Why a leader is not followed, if it is not.
-    fn refuse_leader(
+    pub(crate) fn refuse_leader(
         &mut self,
         from: &crate::Identity<T::NodeId>,
         vote: &VoteOf<T>,
         effects: &mut Effects<T>,
-    ) -> Option<AppendOutcome<T>> {
+    ) -> Option<NotFollowed<T>> {
         let state = &mut self.state;
         if from.id == state.me() || !vote.committed || vote.node_id() != from.id || !state.is_believable(vote) {
             effects.note(Note::BadPeer { from: from.id, what: "claims a leadership that cannot be" });
-            return Some(AppendOutcome::Refused(PeerRefusal::Malformed));
+            return Some(NotFollowed::Refused(PeerRefusal::Malformed));
         }
         match state.vote {
-            Some(mine) if state.outranks(vote) => Some(AppendOutcome::HigherVote(mine)),
+            Some(mine) if state.outranks(vote) => Some(NotFollowed::HigherVote(mine)),
             // To follow a new leader is a write; with too many under way, it has to wait.
-            mine if mine != Some(*vote) && state.is_write_queue_full() => {
-                Some(AppendOutcome::Refused(PeerRefusal::Busy))
-            }
+            mine if mine != Some(*vote) && state.is_write_queue_full() => Some(NotFollowed::Refused(PeerRefusal::Busy)),
             Some(_) | None => None,
         }
     }
 
     /// Follows a leader whose vote is at least ours.
-    fn follow(&mut self, now: Time, vote: VoteOf<T>, effects: &mut Effects<T>) {
+    pub(crate) fn follow(&mut self, now: Time, vote: VoteOf<T>, effects: &mut Effects<T>) {
         let news = self.state.vote != Some(vote) || self.leader() != Some(vote.node_id());
         if news {
             // First the role, then the vote: a leadership of our own ends before anything else is written.
@@ -225,6 +230,14 @@ impl<T: Types> Replica<T> {
         self.state.heard = Some(now);
         self.put_off_election(now);
     }
+}
+
+/// Why a leader is not followed.
+pub(crate) enum NotFollowed<T: Types> {
+    /// We have promised ourselves to a newer one.
+    HigherVote(VoteOf<T>),
+    /// It cannot be what it says, or we have no room.
+    Refused(PeerRefusal),
 }
 
 /// Who asks is not judged by our membership, which may be older than the asker's (Thesis §4.1): a vote given to anybody is

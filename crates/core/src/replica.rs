@@ -43,8 +43,11 @@ pub struct Restored<T: Types> {
     pub last_log_id: Option<LogIdOf<T>>,
     /// The last entry known to be committed: what the state machine has applied, or what the store remembers.
     pub committed: Option<LogIdOf<T>>,
-    /// The state machine's membership and every one in the log behind it, ascending.
+    /// The state machine's membership first, then every one in the log behind it, ascending.
     pub memberships: Vec<StoredMembership<T>>,
+    /// The last entry that is in the newest snapshot. The state machine has at least that; the log may have less, if a crash
+    /// came between the install of a snapshot and the purge that follows it.
+    pub snapshot: Option<LogIdOf<T>>,
 }
 
 impl<T: Types> Default for Restored<T> {
@@ -56,6 +59,7 @@ impl<T: Types> Default for Restored<T> {
             last_log_id: None,
             committed: None,
             memberships: Vec::new(),
+            snapshot: None,
         }
     }
 }
@@ -111,20 +115,33 @@ impl<T: Types> Restored<T> {
             }
             (Some(_) | None, Some(_) | None) => {}
         }
+        let (mut shape, mut memberships) = (shape, self.memberships);
+        let ahead = self
+            .snapshot
+            .filter(|snapshot| snapshot.index > shape.purged().index_or_zero() && !shape.contains(*snapshot));
+        if let Some(snapshot) = ahead {
+            // The log will be what the snapshot stands for as soon as it can be written.
+            if self.vote.is_none_or(|vote| snapshot.leader_id > State::<T>::committed_leader(&vote)) {
+                return Err(RestoreError::VoteBehindLog);
+            }
+            shape.purge(snapshot);
+            memberships.truncate(1);
+        }
         if let Some(applied) = self.committed
-            && applied.index > self.last_log_id.index_or_zero()
+            && applied.index > shape.last().index_or_zero()
         {
-            return Err(RestoreError::AppliedBeyondLog { applied, last: self.last_log_id });
+            return Err(RestoreError::AppliedBeyondLog { applied, last: shape.last() });
         }
         let known = |id: LogIdOf<T>| id.index < shape.purged().index_or_zero() || shape.contains(id);
         if let Some(applied) = self.committed.filter(|applied| !known(*applied)) {
             return Err(RestoreError::AppliedContradictsLog { applied });
         }
-        if self.memberships.iter().any(|stored| stored.log_id.is_some_and(|id| !known(id))) {
+        if memberships.iter().any(|stored| stored.log_id.is_some_and(|id| !known(id))) {
             return Err(RestoreError::Log);
         }
-        let committed = self.committed.max(self.purged);
-        Ok(Found { vote: self.vote, shape, committed, memberships: self.memberships })
+        // What was purged, and what is in a snapshot, is committed.
+        let committed = self.committed.max(shape.purged()).max(self.snapshot.filter(|snapshot| known(*snapshot)));
+        Ok(Found { vote: self.vote, committed, memberships, snapshot: self.snapshot, ahead, shape })
     }
 }
 
@@ -152,6 +169,7 @@ impl<T: Types> Replica<T> {
     pub fn step(&mut self, now: Time, input: Input<T>, effects: &mut Effects<T>) {
         self.now = self.now.max(now);
         let now = self.now;
+        self.state.catch_up(now, effects);
         let next = self.dispatch(now, input, effects);
         self.transition(now, next, effects);
         debug_assert_eq!(crate::invariants::check(self), Ok(()));
@@ -179,6 +197,10 @@ impl<T: Types> Replica<T> {
                 self.on_append_entries(now, ticket, request, effects);
                 Next::Stay
             }
+            Input::InstallSnapshot { ticket, request } => {
+                self.on_install_snapshot(now, ticket, request, effects);
+                Next::Stay
+            }
             Input::TransferRequest { request } => self.on_transfer_request(&request),
             Input::VoteResponse(response) => self.on_vote_response(&response),
             Input::HeartbeatResponse(response) => self.on_heartbeat_response(now, response, effects),
@@ -204,6 +226,22 @@ impl<T: Types> Replica<T> {
             Input::Beat => self.on_beat(now, effects),
             Input::TransferLeader { ticket, to } => self.on_transfer(now, ticket, to, effects),
             Input::Forget { ticket } => self.on_forget(ticket),
+            Input::BuildSnapshot => {
+                self.state.build(effects);
+                Next::Stay
+            }
+            Input::SnapshotBuilt { last_log_id } => {
+                self.on_snapshot_built(now, last_log_id, effects);
+                Next::Stay
+            }
+            Input::SnapshotFailed => {
+                self.on_snapshot_failed(effects);
+                Next::Stay
+            }
+            Input::SnapshotInstalled { ticket } => {
+                self.on_snapshot_installed(now, ticket, effects);
+                Next::Stay
+            }
             Input::Purge { upto } => {
                 self.state.purge(now, upto, effects);
                 Next::Stay
@@ -221,8 +259,10 @@ impl<T: Types> Replica<T> {
             Role::Learner(_) => Next::Stay,
             Role::Leader(leading) => leading.on_wake(state, now, effects),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) if !due => Next::Stay,
-            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) if state.is_disk_stalled(now) => {
-                // Our own vote could not become durable. Let somebody else try.
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_)
+                if state.is_disk_stalled(now) || state.snapshots.is_installing() =>
+            {
+                // Our own vote could not become durable, or our log is being replaced. Let somebody else try.
                 self.put_off_election(now);
                 Next::Stay
             }
@@ -244,7 +284,8 @@ impl<T: Types> Replica<T> {
 
     fn on_elect(&mut self) -> Next<T> {
         // A leader has won already, and a learner cannot (BUGS 35); and each campaign is a write.
-        if self.is_leader() || !self.state.is_electable() || self.state.is_write_queue_full() {
+        let installing = self.state.snapshots.is_installing();
+        if self.is_leader() || !self.state.is_electable() || self.state.is_write_queue_full() || installing {
             Next::Stay
         } else {
             Next::Campaign(VoteKind::Vote)

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::membership_log::MembershipLog;
 use crate::outbox::{Outbox, Promise, Promised};
+use crate::snapshot::Snapshots;
 use crate::write_tracker::WriteTracker;
 use crate::{
     Effect, Effects, Identity, LeaderId, LogIdOf, LogIdOption, LogIndex, LogShape, MembershipOf, Note, RaftEntry,
@@ -36,6 +37,9 @@ pub(crate) struct State<T: Types> {
     pub(crate) committed: Option<LogIdOf<T>>,
     /// How far entries were handed out to be applied: committed, and durable here.
     applying: LogIndex,
+    pub(crate) snapshots: Snapshots<T>,
+    /// A snapshot that the log has not followed yet, since a crash came between the two.
+    ahead: Option<LogIdOf<T>>,
     /// Up to here the log is known to be the leader's: what was checked against it, or is committed.
     pub(crate) verified: LogIndex,
     /// When a leader was last heard from, or a restart made that unknown. Until an election timeout has passed since, no
@@ -49,6 +53,9 @@ pub(crate) struct Found<T: Types> {
     pub(crate) shape: LogShape<T>,
     pub(crate) committed: Option<LogIdOf<T>>,
     pub(crate) memberships: Vec<StoredMembership<T>>,
+    pub(crate) snapshot: Option<LogIdOf<T>>,
+    /// The snapshot, if the log has yet to follow it.
+    pub(crate) ahead: Option<LogIdOf<T>>,
 }
 
 impl<T: Types> State<T> {
@@ -59,7 +66,7 @@ impl<T: Types> State<T> {
         now: Time,
         seed: u64,
     ) -> Self {
-        let Found { vote, shape, committed, memberships } = found;
+        let Found { vote, shape, committed, memberships, snapshot, ahead } = found;
         let committed_index = committed.index_or_zero();
         Self {
             config,
@@ -74,6 +81,8 @@ impl<T: Types> State<T> {
             memberships: MembershipLog::restore(memberships, committed_index),
             committed,
             applying: 0,
+            snapshots: Snapshots::new(snapshot),
+            ahead,
             verified: committed_index,
             heard: vote.map(|_| now),
         }
@@ -162,6 +171,7 @@ impl<T: Types> State<T> {
     pub(crate) fn append(&mut self, now: Time, entry: T::Entry, effects: &mut Effects<T>) {
         let log_id = entry.log_id();
         self.shape.append(log_id);
+        self.snapshots.count(entry.size());
         if let Some(membership) = entry.membership() {
             self.memberships.push(StoredMembership { log_id: Some(log_id), membership: membership.clone() });
         }
@@ -186,17 +196,6 @@ impl<T: Types> State<T> {
         effects.note(Note::Truncated { since });
     }
 
-    /// Deletes the entries up to `upto`, as far as they are committed and applied.
-    pub(crate) fn purge(&mut self, now: Time, upto: LogIdOf<T>, effects: &mut Effects<T>) {
-        let in_reach = upto.index <= self.applying && self.shape.contains(upto);
-        if !in_reach || upto.index <= self.shape.purged().index_or_zero() {
-            return;
-        }
-        self.shape.purge(upto);
-        let id = self.writes.submit(now, self.shape.last().index_or_zero());
-        effects.write(id, Write::Purge { upto });
-    }
-
     /// Moves the commit index forward to an entry that this server has.
     pub(crate) fn commit(&mut self, to: LogIdOf<T>, effects: &mut Effects<T>) {
         if to.index <= self.committed.index_or_zero() {
@@ -218,12 +217,40 @@ impl<T: Types> State<T> {
         {
             effects.apply(log_id, self.applying);
             self.applying = upto;
+            self.build_if_due(effects);
+        }
+    }
+
+    /// How far entries were handed out to be applied.
+    pub(crate) fn applying(&self) -> LogIndex {
+        self.applying
+    }
+
+    /// The state machine has everything up to here from a snapshot.
+    pub(crate) fn installed(&mut self, upto: LogIdOf<T>, effects: &mut Effects<T>) {
+        self.applying = self.applying.max(upto.index);
+        self.committed = self.committed.max(Some(upto));
+        self.memberships.commit(upto.index);
+        self.verified = self.verified.max(upto.index);
+        effects.note(Note::SnapshotInstalled { last_log_id: upto });
+    }
+
+    /// Lets the log follow a snapshot that a crash has left ahead of it.
+    pub(crate) fn catch_up(&mut self, now: Time, effects: &mut Effects<T>) {
+        if let Some(upto) = self.ahead.take() {
+            self.reset_log(now, upto, effects);
         }
     }
 
     /// Says something once our vote, and the log up to `index`, are durable.
     pub(crate) fn promise(&mut self, promise: Promise<T>, index: LogIndex, effects: &mut Effects<T>) {
-        let write = self.writes.covering(index).unwrap_or_default().max(self.vote_write);
+        let write = self.writes.covering(index).unwrap_or_default();
+        self.promise_after(write, promise, effects);
+    }
+
+    /// Says something once our vote and this write are durable.
+    pub(crate) fn promise_after(&mut self, write: WriteId, promise: Promise<T>, effects: &mut Effects<T>) {
+        let write = write.max(self.vote_write);
         if self.writes.is_durable(write) {
             // Nothing to wait for. A campaign is never durable at once: its vote has just been submitted.
             self.keep(promise.0, effects);
@@ -238,6 +265,7 @@ impl<T: Types> State<T> {
             Promised::Vote(ticket, response) => effects.reply(ticket, Reply::Vote(response)),
             Promised::Heartbeat(ticket, response) => effects.reply(ticket, Reply::Heartbeat(response)),
             Promised::Append(ticket, response) => effects.reply(ticket, Reply::Append(response)),
+            Promised::Install(ticket, response) => effects.reply(ticket, Reply::InstallSnapshot(response)),
             Promised::Initialized(ticket, log_id) => effects.reply(ticket, Reply::Done { log_id }),
             Promised::Campaign(request) => {
                 let me = self.me();

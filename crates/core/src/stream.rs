@@ -4,15 +4,15 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::{
-    AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, Identity, LeaderId, LogIdOf, LogIdOption, LogIndex,
-    RaftEntry, Report, Rng, Span, StreamConfig, Tail, Time, Types, VoteOf,
+    AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, Identity, InstallOutcome, InstallSnapshotResponse,
+    LeaderId, LogIdOf, LogIdOption, LogIndex, RaftEntry, Report, Rng, Span, StreamConfig, Tail, Time, Types, VoteOf,
 };
 
 /// Replicates the log to one target, while one leadership lasts. It owns `nextIndex` (Raft, Figure 2), which is a guess;
 /// what the target is *known* to have it reports to the replica.
 ///
 /// It probes with one request at a time until the target's log is found to match, then sends without waiting, within a
-/// window in requests and bytes. Answers come in the order of the sends; the *epoch* tells those of a connection, or of a
+/// window in requests and bytes. If the point of agreement has been purged here, a snapshot is sent, and then what follows it. Answers come in the order of the sends; the *epoch* tells those of a connection, or of a
 /// guess, that was given up from those that still count.
 #[derive(Debug)]
 pub struct Stream<T: Types> {
@@ -31,6 +31,9 @@ pub struct Stream<T: Types> {
     reading: bool,
     inflight: VecDeque<Sent<T>>,
     inflight_bytes: usize,
+    /// The target was found to lack an entry of ours at this index or before it; the lowest so far. If that was purged, then
+    /// only a snapshot can help.
+    lacking: Option<LogIndex>,
     /// The last entry that the target is known to have. A lower answer later means that it lost something.
     matched: LogIndex,
     retry_at: Option<Time>,
@@ -43,8 +46,8 @@ enum Mode {
     Probe,
     /// They agree: send as fast as the window allows.
     Pipeline,
-    /// What the target needs is gone here; it needs a snapshot.
-    NeedsSnapshot,
+    /// What the target needs is gone here: a snapshot is on its way to it.
+    Snapshot,
     /// The leadership is over.
     Over,
 }
@@ -77,6 +80,17 @@ pub enum StreamInput<T: Types> {
     Purged {
         /// Of the read.
         epoch: u64,
+        /// The last entry that was purged.
+        purged: LogIdOf<T>,
+    },
+    /// The target has answered the snapshot.
+    SnapshotSent {
+        /// Of the [`StreamEffect::SendSnapshot`].
+        epoch: u64,
+        /// The last entry that is in the snapshot.
+        last_log_id: LogIdOf<T>,
+        /// The answer.
+        response: InstallSnapshotResponse<T>,
     },
     /// The target has answered the oldest send without an answer.
     Answer {
@@ -85,7 +99,8 @@ pub enum StreamInput<T: Types> {
         /// The answer.
         response: AppendEntriesResponse<T>,
     },
-    /// The connection broke, or an answer took too long: all sends without an answer are lost.
+    /// The connection broke, or an answer took too long: all sends without an answer are lost, and so is a snapshot that is
+    /// on its way. Also, that there is no snapshot to send.
     Failed {
         /// Of the sends.
         epoch: u64,
@@ -118,6 +133,12 @@ pub enum StreamEffect<T: Types> {
         /// The request.
         request: AppendEntriesRequest<T>,
     },
+    /// Send the newest snapshot on a lane of its own, until the epoch ends. One at a time; the same one again, rather than a
+    /// newer, if it was begun before and still leads to entries that are there.
+    SendSnapshot {
+        /// To be named with its answer.
+        epoch: u64,
+    },
     /// Tell the replica.
     Report(Report<T>),
 }
@@ -147,6 +168,7 @@ impl<T: Types> Stream<T> {
             reading: false,
             inflight: VecDeque::new(),
             inflight_bytes: 0,
+            lacking: None,
             matched: 0,
             retry_at: None,
             retry,
@@ -159,7 +181,10 @@ impl<T: Types> Stream<T> {
             StreamInput::Wake => self.retry_at = self.retry_at.filter(|at| now < *at),
             StreamInput::Tail(tail) => self.tail = tail,
             StreamInput::Entries { epoch, prev, entries } => self.on_entries(now, epoch, prev, entries, effects),
-            StreamInput::Purged { epoch } => self.on_purged(epoch, effects),
+            StreamInput::Purged { epoch, purged } => self.on_purged(epoch, purged, effects),
+            StreamInput::SnapshotSent { epoch, last_log_id, response } => {
+                self.on_snapshot_sent(now, epoch, last_log_id, response, effects);
+            }
             StreamInput::Answer { epoch, response } => self.on_answer(now, epoch, response, effects),
             StreamInput::Failed { epoch } => self.on_failed(now, epoch),
         }
@@ -195,7 +220,7 @@ impl<T: Types> Stream<T> {
                     && self.inflight.len() < self.config.inflight_requests_max
                     && self.inflight_bytes < self.config.inflight_bytes_max
             }
-            Mode::NeedsSnapshot | Mode::Over => false,
+            Mode::Snapshot | Mode::Over => false,
         };
         if wanted {
             self.reading = true;
@@ -245,15 +270,57 @@ impl<T: Types> Stream<T> {
         effects.push(StreamEffect::Send { epoch, request });
     }
 
-    fn on_purged(&mut self, epoch: u64, effects: &mut Vec<StreamEffect<T>>) {
+    /// What was to be sent next is gone. That says nothing about the target, which may well have it: so first it is asked.
+    fn on_purged(&mut self, epoch: u64, purged: LogIdOf<T>, effects: &mut Vec<StreamEffect<T>>) {
         if epoch != self.epoch || !self.reading {
             return;
         }
-        self.reading = false;
-        if self.mode != Mode::NeedsSnapshot {
-            self.mode = Mode::NeedsSnapshot;
+        if self.lacking.is_some_and(|lacking| lacking <= purged.index) {
+            self.restart(self.next);
+            self.mode = Mode::Snapshot;
             effects.push(StreamEffect::Report(Report::NeedsSnapshot));
+            effects.push(StreamEffect::SendSnapshot { epoch: self.epoch });
+        } else {
+            self.restart(purged.index.saturating_add(1));
+            self.prev = Some(purged);
         }
+    }
+
+    /// The target has answered the snapshot. What it holds, the target has; the log behind it comes next.
+    fn on_snapshot_sent(
+        &mut self,
+        now: Time,
+        epoch: u64,
+        last_log_id: LogIdOf<T>,
+        response: InstallSnapshotResponse<T>,
+        effects: &mut Vec<StreamEffect<T>>,
+    ) {
+        if epoch != self.epoch || self.mode != Mode::Snapshot {
+            return;
+        }
+        match response.outcome {
+            InstallOutcome::Installed => {
+                self.restart(last_log_id.index.saturating_add(1));
+                self.prev = Some(last_log_id);
+                self.found(&response.from, last_log_id, effects);
+            }
+            InstallOutcome::HigherVote(vote) if vote > self.vote => self.end(response.from, vote, effects),
+            InstallOutcome::HigherVote(_) | InstallOutcome::Refused(_) => self.give_up(now, None),
+        }
+    }
+
+    /// The target has our log up to here.
+    fn found(&mut self, from: &Identity<T::NodeId>, matched: LogIdOf<T>, effects: &mut Vec<StreamEffect<T>>) {
+        self.retry = self.config.retry_min;
+        self.lacking = None;
+        self.matched = self.matched.max(matched.index);
+        effects.push(StreamEffect::Report(Report::Matched { from: *from, matched }));
+    }
+
+    /// The target has promised itself to another.
+    fn end(&mut self, from: Identity<T::NodeId>, vote: VoteOf<T>, effects: &mut Vec<StreamEffect<T>>) {
+        self.mode = Mode::Over;
+        effects.push(StreamEffect::Report(Report::HigherVote { from, vote }));
     }
 
     /// The target has answered the oldest request.
@@ -273,14 +340,14 @@ impl<T: Types> Stream<T> {
             AppendOutcome::Success { matched } => self.on_success(now, &response.from, &sent, matched, effects),
             AppendOutcome::Conflict { prev, hint } => {
                 if Some(prev) == sent.prev {
+                    self.lacking = Some(self.lacking.map_or(prev.index, |lacking| lacking.min(prev.index)));
                     self.probe_before(prev.index, hint);
                 } else {
                     self.give_up(now, Some(&sent));
                 }
             }
             AppendOutcome::HigherVote(vote) if vote > self.vote => {
-                self.mode = Mode::Over;
-                effects.push(StreamEffect::Report(Report::HigherVote { from: response.from, vote }));
+                self.end(response.from, vote, effects);
             }
             // A vote that is not above ours is no reason to refuse us: a peer that is out of step.
             AppendOutcome::HigherVote(_) | AppendOutcome::Refused(_) => self.give_up(now, Some(&sent)),
@@ -300,10 +367,9 @@ impl<T: Types> Stream<T> {
             return self.give_up(now, Some(sent));
         }
         self.mode = Mode::Pipeline;
-        self.retry = self.config.retry_min;
-        if let Some(matched) = matched {
-            self.matched = self.matched.max(matched.index);
-            effects.push(StreamEffect::Report(Report::Matched { from: *from, matched }));
+        match matched {
+            Some(matched) => self.found(from, matched, effects),
+            None => (self.retry, self.lacking) = (self.config.retry_min, None),
         }
     }
 
@@ -324,6 +390,8 @@ impl<T: Types> Stream<T> {
         let lost = refused.or(self.inflight.front()).map(|sent| sent.prev.next_index());
         let next = if self.matched > 0 { self.matched.saturating_add(1) } else { lost.unwrap_or(self.next) };
         self.restart(next);
+        // The target may be another by now, or have caught up; it is asked anew.
+        self.lacking = None;
         // Jitter, so that the streams of a leader do not all try at once.
         self.retry_at = Some(now + self.rng.span(self.retry.divided_by(2), self.retry));
         self.retry = (self.retry * 2).min(self.config.retry_max);

@@ -56,6 +56,14 @@ impl WriteTracker {
         }
     }
 
+    /// The log of now is empty behind `index`, and what it was up to there is durable elsewhere, in a snapshot.
+    pub fn reset(&mut self, index: LogIndex) {
+        self.durable_index = index;
+        for write in &mut self.pending {
+            write.covers = write.covers.min(index);
+        }
+    }
+
     /// The disk has completed a write. Returns whether the durable prefix has grown. A completion that nobody waits for
     /// (a second one) changes nothing.
     pub fn complete(&mut self, id: WriteId) -> bool {

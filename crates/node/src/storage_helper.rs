@@ -58,6 +58,7 @@ impl<'a, LS, SM> StorageHelper<'a, LS, SM> {
             last_log_id: state.last_log_id,
             committed: hint.max(applied),
             memberships,
+            snapshot: None,
         };
         Ok(Found { restored, applied, incarnation: state.incarnation })
     }

@@ -31,9 +31,9 @@ const FORGOTTEN: u8 = 3;
 const UNDECODABLE: u8 = 4;
 const UNENCODABLE: u8 = 5;
 
-/// What a log entry asks.
+/// What a log entry of the easy layer asks: for programs that look at a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Envelope {
+pub enum Envelope {
     /// Apply the command, without a session.
     Alone(Bytes),
     /// Open a session.
@@ -84,7 +84,7 @@ impl Envelope {
     }
 
     /// Reads an entry's bytes; `None` if they are no envelope. Commands are slices of them.
-    pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
+    pub fn decode(mut bytes: Bytes) -> Option<Self> {
         match bytes.try_get_u8().ok()? {
             ALONE => Some(Envelope::Alone(bytes)),
             OPEN_SESSION => {

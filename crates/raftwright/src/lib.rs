@@ -46,6 +46,7 @@ pub use client::{
 pub use cluster::{Cluster, ClusterError, LEADER_WAIT_MAX};
 pub use cluster_id::ClusterId;
 pub use easy_config::EasyConfig;
+pub use envelope::Envelope;
 pub use protocol::{AdminRequest, Leader, Member, Members, NodeStatus, RequestError};
 pub use replicated::Replicated;
 pub use server::{Connections, InitError, SERVER_DEADLINE, Server, ServerBuilder};

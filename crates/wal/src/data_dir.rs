@@ -12,10 +12,10 @@ use crate::format::VERSION;
 use crate::meta::{Meta, MetaError};
 use crate::segments::remove_leftovers;
 
-const LOCK: &str = "LOCK";
-const META: &str = "meta";
+pub(crate) const LOCK: &str = "LOCK";
+pub(crate) const META: &str = "meta";
 const META_NEW: &str = "meta.new";
-const WAL: &str = "wal";
+pub(crate) const WAL: &str = "wal";
 const SNAPSHOTS: &str = "snapshots";
 /// Made by the file system in the root of a volume, which is a fine place for a data directory.
 const LOST_AND_FOUND: &str = "lost+found";
@@ -115,7 +115,7 @@ impl<D: Disk> DataDir<D> {
         Ok(dir)
     }
 
-    fn read_meta(disk: &D, path: &Path) -> Result<Option<Meta>, DataDirError> {
+    pub(crate) fn read_meta(disk: &D, path: &Path) -> Result<Option<Meta>, DataDirError> {
         let path = path.join(META);
         let file = match disk.open(&path) {
             Ok(file) => file,
@@ -147,12 +147,7 @@ impl<D: Disk> DataDir<D> {
     }
 
     fn write_meta(&self, meta: &Meta) -> Result<(), DiskError> {
-        let (new, path) = (self.path.join(META_NEW), self.path.join(META));
-        let file = self.disk.create(&new).map_err(|error| DiskError::new("create", &new, &error))?;
-        file.write_at(&meta.encode(), 0).map_err(|error| DiskError::new("write", &new, &error))?;
-        file.sync_data().map_err(|error| DiskError::new("sync", &new, &error))?;
-        self.disk.rename(&new, &path).map_err(|error| DiskError::new("rename", &new, &error))?;
-        self.disk.sync_dir(&self.path).map_err(|error| DiskError::new("sync", &self.path, &error))
+        write_meta(&self.disk, &self.path, meta)
     }
 
     /// Replaces the content of `meta` by what `change` makes of it, unless it makes nothing. Nobody else changes it
@@ -212,6 +207,16 @@ impl<D: Disk> DataDir<D> {
     pub fn snapshots_path(&self) -> PathBuf {
         self.path.join(SNAPSHOTS)
     }
+}
+
+/// Replaces `meta` in the directory `dir`, durably.
+pub(crate) fn write_meta<D: Disk>(disk: &D, dir: &Path, meta: &Meta) -> Result<(), DiskError> {
+    let (new, path) = (dir.join(META_NEW), dir.join(META));
+    let file = disk.create(&new).map_err(|error| DiskError::new("create", &new, &error))?;
+    file.write_at(&meta.encode(), 0).map_err(|error| DiskError::new("write", &new, &error))?;
+    file.sync_data().map_err(|error| DiskError::new("sync", &new, &error))?;
+    disk.rename(&new, &path).map_err(|error| DiskError::new("rename", &new, &error))?;
+    disk.sync_dir(dir).map_err(|error| DiskError::new("sync", dir, &error))
 }
 
 /// The right to write the log of a data directory: there is one, whoever shares the directory within the process.

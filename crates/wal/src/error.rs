@@ -116,6 +116,15 @@ pub enum ReadError {
         /// Offset of its payload.
         offset: u64,
     },
+    /// Too many reads of old entries wait for the media. Nothing is wrong with the entry.
+    #[error("{reads} reads wait for the disk: it cannot keep up")]
+    Busy {
+        /// How many wait.
+        reads: usize,
+    },
+    /// The thread that reads old entries has ended.
+    #[error("nobody reads from this log any more")]
+    Stopped,
 }
 
 /// Damage that recovery found, and what it decided.
@@ -144,8 +153,9 @@ impl std::fmt::Display for Finding {
 }
 
 /// What to do about a log that cannot be repaired from itself.
-const REPLACE_NODE: &str = "do not edit the files; remove this node from the cluster, keep the directory for \
-     analysis, and add the node again with an empty one";
+const REPLACE_NODE: &str = "do not edit the files: look with `raftwright data verify DIR`; then remove this node from the \
+     cluster, keep the directory for analysis, and add the node again with an empty one, or cut the log with \
+     `raftwright data repair DIR` if no other node has what it holds";
 
 /// Why a log cannot be opened.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -6,13 +6,17 @@
 
 mod data_dir;
 mod disk;
+mod end;
 mod error;
 mod format;
 mod index;
+mod inspect;
 mod log;
 mod meta;
 mod options;
+mod plan;
 mod platform;
+mod read_queue;
 mod real_disk;
 mod record;
 mod recovery;
@@ -26,10 +30,16 @@ mod writer;
 
 pub use data_dir::{DataDir, DataDirOptions, Identity};
 pub use disk::{Disk, DiskFile};
+pub use end::WalEnd;
 pub use error::{DataDirError, DiskError, Finding, OpenError, ReadError, SubmitError, WalError};
 pub use format::{FEATURES, SECTOR, VERSION, VERSION_MIN};
+pub use inspect::{
+    BatchItem, Content, Dropped, Inspector, Item, Kept, RecordItem, RepairError, RepairIdentity, RepairPlan, Repaired,
+    SegmentItem, Sound,
+};
 pub use log::{Completion, Log, Refused};
 pub use options::{FIRST_SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions};
+pub use read_queue::READS_MAX;
 pub use real_disk::{RealDisk, RealFile, RealLock};
 pub use record::{APPEND_ENTRIES_MAX, Extent, Op, PAYLOAD_BYTES_MAX, RawEntry, RawLogId, VOTE_BYTES_MAX};
 pub use thread::WalThread;

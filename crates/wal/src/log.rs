@@ -9,15 +9,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::disk::{Disk, DiskFile};
-use crate::error::{DiskError, ReadError, SubmitError, WalError, shown};
+use crate::disk::Disk;
+use crate::end::WalEnd;
+use crate::error::{ReadError, SubmitError, WalError};
 use crate::format::HEAD_LEN;
 use crate::index::{Index, Place, Slot};
 use crate::options::WalOptions;
+use crate::plan::{Failed, Plan};
 use crate::record::{APPEND_ENTRIES_MAX, Extent, Op, PAYLOAD_BYTES_MAX, RawEntry, RawLogId, VOTE_BYTES_MAX};
 
-/// Most bytes that one read of old entries takes from the media at once.
-const READ_BYTES_MAX: u64 = 4 << 20;
 /// Writes other than appends may exceed the bound of the queue by this factor: a vote must not wait behind a burst of
 /// appends, and who submits votes does so one at a time.
 const RESERVE_FACTOR: usize = 2;
@@ -95,11 +95,12 @@ pub(crate) struct Shared<F, T> {
     /// Signalled when the writer has something to do.
     pub(crate) wake: Condvar,
     pub(crate) options: WalOptions,
+    pub(crate) end: WalEnd,
 }
 
 impl<F, T> Shared<F, T> {
-    pub(crate) fn new(state: State<F, T>, options: WalOptions) -> Self {
-        Self { state: Mutex::new(state), wake: Condvar::new(), options }
+    pub(crate) fn new(state: State<F, T>, options: WalOptions, end: WalEnd) -> Self {
+        Self { state: Mutex::new(state), wake: Condvar::new(), options, end }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<F, T>> {
@@ -236,6 +237,11 @@ impl<D: Disk, T: Completion> Log<D, T> {
         self.shared.lock().index.log_id(index)
     }
 
+    /// Tells when the writer is gone, and with it the lock on the data directory.
+    pub fn end(&self) -> WalEnd {
+        self.shared.end.clone()
+    }
+
     /// Why the log takes no more writes, if so.
     pub fn failure(&self) -> Option<WalError> {
         match &self.shared.lock().phase {
@@ -248,28 +254,27 @@ impl<D: Disk, T: Completion> Log<D, T> {
     /// Entries of `range` in order, from its first on without a gap, until the range or the log ends or payloads of
     /// `bytes_max` bytes are reached. At least one entry is returned if the log holds the first, however long it is.
     ///
-    /// Every payload that comes from the media has been verified against its checksum.
+    /// Every payload that comes from the media has been verified against its checksum. Entries that are no longer in
+    /// memory are read from the media by the calling thread, for as long as that takes.
     pub fn read(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<RawEntry>, ReadError> {
         loop {
-            let plan = self.plan(range.clone(), bytes_max)?;
-            match plan.run() {
-                // A segment may be purged, and its file used again, between planning and reading. Then the log has
-                // changed, and the plan is made anew; damage is what a second look at the same place confirms.
-                Err(error) if self.is_current(&error, &range, bytes_max)? => return Err(error),
-                Err(_) => {}
+            match self.plan(range.clone(), bytes_max)?.run() {
                 Ok(entries) => return Ok(entries),
+                Err(failed) if self.is_still_at(&failed) => return Err(failed.error),
+                Err(_) => {}
             }
         }
     }
 
-    fn is_current(&self, error: &ReadError, range: &Range<u64>, bytes_max: usize) -> Result<bool, ReadError> {
-        match error {
-            ReadError::Purged { .. } => Ok(true),
-            ReadError::Disk(_) | ReadError::Damaged { .. } => {
-                let again = self.plan(range.clone(), bytes_max)?;
-                Ok(again.run().is_err())
-            }
-        }
+    /// As [`read`](Self::read) if all of it is in memory, and `None` if it is not: never waits for the media.
+    pub fn read_recent(&self, range: Range<u64>, bytes_max: usize) -> Result<Option<Vec<RawEntry>>, ReadError> {
+        Ok(self.plan(range, bytes_max)?.in_memory())
+    }
+
+    /// A segment may be purged, and its file used again, between planning and reading. Places are never given twice, so
+    /// an entry that still has its place had it all the time, and what was read there is what the media holds.
+    fn is_still_at(&self, failed: &Failed) -> bool {
+        self.shared.lock().index.slot(failed.index).is_some_and(|slot| slot.place == failed.place)
     }
 
     fn plan(&self, range: Range<u64>, bytes_max: usize) -> Result<Plan<D::File>, ReadError> {
@@ -278,25 +283,7 @@ impl<D: Disk, T: Completion> Log<D, T> {
         if range.start < first && !state.index.is_blank() && range.start < range.end {
             return Err(ReadError::Purged { index: range.start, first });
         }
-        let mut plan = Plan { entries: Vec::new() };
-        let mut bytes = 0;
-        for index in range {
-            let (Some(slot), Some(log_id)) = (state.index.slot(index), state.index.log_id(index)) else { break };
-            let source = match (state.index.payload(index), slot.place) {
-                (Some(payload), Place::Queued(_) | Place::Disk { .. } | Place::Gone) => Source::Memory(payload.clone()),
-                (None, Place::Disk { segment, offset }) => match state.segments.get(&segment) {
-                    Some(segment) => Source::Disk { segment: Arc::clone(segment), offset: offset.into() },
-                    None => break,
-                },
-                (None, Place::Queued(_) | Place::Gone) => break,
-            };
-            plan.entries.push(Planned { log_id, slot: *slot, source });
-            bytes += slot.len as usize;
-            if bytes >= bytes_max {
-                break;
-            }
-        }
-        Ok(plan)
+        Ok(Plan::new(&state.index, &state.segments, range, bytes_max))
     }
 }
 
@@ -385,89 +372,4 @@ impl<F, T> State<F, T> {
 
 fn at_most(what: &'static str, len: usize, max: usize) -> Result<(), SubmitError> {
     if len > max { Err(SubmitError::TooLarge { what, len, max }) } else { Ok(()) }
-}
-
-/// What a read found under the lock; running it needs the lock no more.
-struct Plan<F> {
-    entries: Vec<Planned<F>>,
-}
-
-struct Planned<F> {
-    log_id: RawLogId,
-    slot: Slot,
-    source: Source<F>,
-}
-
-enum Source<F> {
-    Memory(Bytes),
-    Disk { segment: Arc<Segment<F>>, offset: u64 },
-}
-
-impl<F: DiskFile> Plan<F> {
-    fn run(&self) -> Result<Vec<RawEntry>, ReadError> {
-        let mut entries = Vec::with_capacity(self.entries.len());
-        let mut at = 0;
-        while let Some(planned) = self.entries.get(at) {
-            match &planned.source {
-                Source::Memory(payload) => {
-                    entries.push(planned.entry(payload.clone()));
-                    at += 1;
-                }
-                Source::Disk { segment, offset } => {
-                    let count = self.run_of_neighbours(at, segment, *offset);
-                    self.read_neighbours(&self.entries[at..at + count], segment, *offset, &mut entries)?;
-                    at += count;
-                }
-            }
-        }
-        Ok(entries)
-    }
-
-    /// How many of the entries from `at` on stand so close behind each other that one read serves all.
-    fn run_of_neighbours(&self, at: usize, first: &Arc<Segment<F>>, begin: u64) -> usize {
-        let follows = |planned: &&Planned<F>| match &planned.source {
-            Source::Disk { segment, offset } => {
-                let end = offset + u64::from(planned.slot.len);
-                Arc::ptr_eq(segment, first) && *offset >= begin && end - begin <= READ_BYTES_MAX
-            }
-            Source::Memory(_) => false,
-        };
-        self.entries[at..].iter().take_while(follows).count().max(1)
-    }
-
-    fn read_neighbours(
-        &self,
-        neighbours: &[Planned<F>],
-        segment: &Segment<F>,
-        begin: u64,
-        entries: &mut Vec<RawEntry>,
-    ) -> Result<(), ReadError> {
-        let end = neighbours.iter().fold(begin, |end, planned| match planned.source {
-            Source::Disk { offset, .. } => end.max(offset + u64::from(planned.slot.len)),
-            Source::Memory(_) => end,
-        });
-        let mut buffer = vec![0; (end - begin) as usize];
-        segment
-            .file
-            .read_at(&mut buffer, begin)
-            .map_err(|error| ReadError::Disk(DiskError::new("read", &segment.path, &error)))?;
-        let buffer = Bytes::from(buffer);
-        for planned in neighbours {
-            let Source::Disk { offset, .. } = planned.source else { continue };
-            let from = (offset - begin) as usize;
-            let payload = buffer.slice(from..from + planned.slot.len as usize);
-            if crc32c::crc32c(&payload) != planned.slot.crc {
-                let (index, path) = (planned.log_id.index, shown(&segment.path));
-                return Err(ReadError::Damaged { index, path, offset });
-            }
-            entries.push(planned.entry(payload));
-        }
-        Ok(())
-    }
-}
-
-impl<F> Planned<F> {
-    fn entry(&self, payload: Bytes) -> RawEntry {
-        RawEntry { kind: self.slot.kind, log_id: self.log_id, payload }
-    }
 }

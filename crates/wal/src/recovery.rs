@@ -25,7 +25,7 @@ pub(crate) fn segment_name(sequence: u32) -> String {
     format!("{sequence:010}{SUFFIX}")
 }
 
-fn segment_number(name: &str) -> Option<u32> {
+pub(crate) fn segment_number(name: &str) -> Option<u32> {
     let number = name.strip_suffix(SUFFIX)?.parse().ok()?;
     (segment_name(number) == name).then_some(number)
 }
@@ -46,12 +46,12 @@ pub(crate) struct Recovered<F> {
 }
 
 /// A segment file whose header was read.
-struct Opened<F> {
-    sequence: u32,
-    path: PathBuf,
-    file: F,
-    header: SegmentHeader,
-    area: usize,
+pub(crate) struct Opened<F> {
+    pub(crate) sequence: u32,
+    pub(crate) path: PathBuf,
+    pub(crate) file: F,
+    pub(crate) header: SegmentHeader,
+    pub(crate) area: usize,
 }
 
 /// Reads the log in `dir`. `None` means that there are no segments at all.
@@ -71,16 +71,7 @@ pub(crate) fn recover<D: Disk>(disk: &D, dir: &Path, meta: &Meta) -> Result<Opti
         opened.push(open_segment(disk, &dir.join(segment_name(sequence)), sequence, meta)?);
     }
     let Some(head) = opened.first().map(|segment| segment.header.clone()) else { return Ok(None) };
-    let mut replay = Replay {
-        index: Index::carried(head.extent, head.first_index),
-        vote: head.vote.clone(),
-        committed: head.committed,
-        before: Some(head.before),
-        number: head.first_batch,
-        position: 0,
-        last_batch: None,
-        findings: Vec::new(),
-    };
+    let mut replay = Replay::from(&head);
     for (at, segment) in opened.iter().enumerate() {
         let next = opened.get(at + 1).map(|next| &next.header);
         let bytes = read_segment(segment)?;
@@ -94,7 +85,12 @@ pub(crate) fn recover<D: Disk>(disk: &D, dir: &Path, meta: &Meta) -> Result<Opti
     replay.finish(dir, opened).map(Some)
 }
 
-fn open_segment<D: Disk>(disk: &D, path: &Path, sequence: u32, meta: &Meta) -> Result<Opened<D::File>, OpenError> {
+pub(crate) fn open_segment<D: Disk>(
+    disk: &D,
+    path: &Path,
+    sequence: u32,
+    meta: &Meta,
+) -> Result<Opened<D::File>, OpenError> {
     let failed = |action, error| OpenError::from(DiskError::new(action, path, &error));
     let file = disk.open(path).map_err(|error| failed("open", error))?;
     let len = file.len().map_err(|error| failed("read", error))?;
@@ -123,7 +119,7 @@ fn open_segment<D: Disk>(disk: &D, path: &Path, sequence: u32, meta: &Meta) -> R
     Ok(Opened { sequence, path: path.into(), file, header, area })
 }
 
-fn read_segment<F: DiskFile>(segment: &Opened<F>) -> Result<Vec<u8>, OpenError> {
+pub(crate) fn read_segment<F: DiskFile>(segment: &Opened<F>) -> Result<Vec<u8>, OpenError> {
     let size = usize::try_from(segment.header.size).unwrap_or(usize::MAX);
     let mut bytes = vec![0; size];
     let got = segment.file.read_at(&mut bytes, 0).map_err(|error| DiskError::new("read", &segment.path, &error))?;
@@ -133,10 +129,10 @@ fn read_segment<F: DiskFile>(segment: &Opened<F>) -> Result<Vec<u8>, OpenError> 
 }
 
 /// The state while batches are read one after the other.
-struct Replay {
-    index: Index,
-    vote: Option<Bytes>,
-    committed: Option<u64>,
+pub(crate) struct Replay {
+    pub(crate) index: Index,
+    pub(crate) vote: Option<Bytes>,
+    pub(crate) committed: Option<u64>,
     before: Option<u32>,
     /// Number of the batch that is expected next.
     number: u64,
@@ -144,6 +140,22 @@ struct Replay {
     /// Place of the last batch in the segment read last, if it is there and intact.
     last_batch: Option<(usize, usize)>,
     findings: Vec<Finding>,
+}
+
+impl From<&SegmentHeader> for Replay {
+    /// The state that the first segment carries over from those before it.
+    fn from(head: &SegmentHeader) -> Self {
+        Self {
+            index: Index::carried(head.extent, head.first_index),
+            vote: head.vote.clone(),
+            committed: head.committed,
+            before: Some(head.before),
+            number: head.first_batch,
+            position: 0,
+            last_batch: None,
+            findings: Vec::new(),
+        }
+    }
 }
 
 impl Replay {
@@ -176,31 +188,31 @@ impl Replay {
 }
 
 /// One segment being read.
-struct Walk<'a, F> {
-    segment: &'a Opened<F>,
-    bytes: &'a [u8],
-    next: Option<&'a SegmentHeader>,
+pub(crate) struct Walk<'a, F> {
+    pub(crate) segment: &'a Opened<F>,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) next: Option<&'a SegmentHeader>,
 }
 
 /// A batch whose header is good.
-struct Batch<'a> {
-    at: usize,
-    header: BatchHeader,
+pub(crate) struct Batch<'a> {
+    pub(crate) at: usize,
+    pub(crate) header: BatchHeader,
     /// From the header's first byte to the trailer's last.
-    bytes: &'a [u8],
-    trailer: TrailerState,
-    sectors: Sectors,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) trailer: TrailerState,
+    pub(crate) sectors: Sectors,
 }
 
 /// One record of a batch.
-struct Seen {
-    head: Option<Head>,
-    offset: usize,
-    verdict: Verdict,
+pub(crate) struct Seen {
+    pub(crate) head: Option<Head>,
+    pub(crate) offset: usize,
+    pub(crate) verdict: Verdict,
 }
 
 impl<'a, F: DiskFile> Walk<'a, F> {
-    fn finding(&self, offset: usize, index: Option<u64>, what: &'static str, verdict: Verdict) -> Finding {
+    pub(crate) fn finding(&self, offset: usize, index: Option<u64>, what: &'static str, verdict: Verdict) -> Finding {
         Finding { path: self.segment.path.clone(), offset: offset as u64, index, what, verdict }
     }
 
@@ -209,7 +221,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
     }
 
     /// Reads all batches of the segment. Afterwards `replay.position` is where they end.
-    fn run(&self, replay: &mut Replay) -> Result<(), OpenError> {
+    pub(crate) fn run(&self, replay: &mut Replay) -> Result<(), OpenError> {
         self.enter(replay)?;
         let mut at = self.segment.area;
         loop {
@@ -249,7 +261,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
         Ok(())
     }
 
-    fn salt(&self) -> u64 {
+    pub(crate) fn salt(&self) -> u64 {
         self.segment.header.salt
     }
 
@@ -274,7 +286,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
         }
     }
 
-    fn batch(&self, at: usize, state: HeaderState) -> Option<Batch<'a>> {
+    pub(crate) fn batch(&self, at: usize, state: HeaderState) -> Option<Batch<'a>> {
         let HeaderState::Good(header) = state else { return None };
         let bytes = self.bytes.get(at..at + header.total_len as usize)?;
         let behind = self.bytes.get(at + SECTOR..at + padded(bytes.len())).unwrap_or(&[]);
@@ -295,7 +307,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
     }
 
     /// True when something behind `at` says that the batch with this number was made durable.
-    fn is_proven(&self, at: usize, number: u64) -> bool {
+    pub(crate) fn is_proven(&self, at: usize, number: u64) -> bool {
         if let Some(next) = self.next {
             return next.first_batch > number;
         }
@@ -363,7 +375,13 @@ impl<'a, F: DiskFile> Walk<'a, F> {
     }
 
     /// Finds the head of a record in its two places and checks its body.
-    fn record(&self, batch: &Batch<'_>, at: usize, expected: Option<usize>, acknowledged: Acknowledged) -> Seen {
+    pub(crate) fn record(
+        &self,
+        batch: &Batch<'_>,
+        at: usize,
+        expected: Option<usize>,
+        acknowledged: Acknowledged,
+    ) -> Seen {
         let (salt, batch_at, before) = (self.salt(), batch.at as u64, batch.header.before);
         let end = batch.bytes.len() - batch.header.trailer_len as usize;
         let decode = |offset: usize| {
@@ -491,7 +509,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
 }
 
 /// The vote in the trailer, if it is the one that this record holds.
-fn copy_of_vote(batch: &Batch<'_>, head: &Head) -> Option<Bytes> {
+pub(crate) fn copy_of_vote(batch: &Batch<'_>, head: &Head) -> Option<Bytes> {
     let TrailerState::Good(trailer, _) = &batch.trailer else { return None };
     let vote = trailer.vote.clone()?;
     (vote.len() == head.len as usize && crc32c::crc32c(&vote) == head.payload_crc).then_some(vote)

@@ -1,18 +1,19 @@
-//! Driving the writer with a thread of its own.
+//! The two threads of a log: one drives the writer, one reads what has left the memory.
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use crate::disk::Disk;
 use crate::error::OpenError;
-use crate::log::{Completion, Phase, Shared};
+use crate::log::{Completion, Log, Phase, Shared};
+use crate::read_queue::{Asker, ReadQueue};
 use crate::writer::Writer;
 
-/// The writer's thread. Dropping this finishes what is queued, syncs it, and waits for the thread to end.
+/// The writer's thread. Dropping this closes the log: the thread finishes what is queued, syncs it, and ends. It is not
+/// waited for, since the disk may hang; [`Log::end`] tells when it is over.
 pub struct WalThread<D: Disk, T: Completion> {
     shared: Arc<Shared<D::File, T>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl<D: Disk, T: Completion> fmt::Debug for WalThread<D, T> {
@@ -28,23 +29,37 @@ impl<D: Disk, T: Completion> WalThread<D, T> {
     /// The operating system has no thread to give.
     pub fn spawn(mut writer: Writer<D, T>) -> Result<Self, OpenError> {
         let shared = Arc::clone(writer.shared());
-        let thread = thread::Builder::new()
-            .name("raftwright-wal".into())
-            .spawn(move || run(&mut writer))
-            .map_err(|error| OpenError::Thread(error.to_string().into()))?;
-        Ok(Self { shared, thread: Some(thread) })
+        spawn("raftwright-wal", move || run(&mut writer))?;
+        Ok(Self { shared })
     }
 }
 
 impl<D: Disk, T: Completion> Drop for WalThread<D, T> {
     fn drop(&mut self) {
         self.shared.close();
-        // A token's completion may drop the last handle on the writer's own thread, which cannot wait for itself.
-        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != thread::current().id()) {
-            // A panic of the writer has already been reported by the panic hook; its tokens were dropped with it.
-            let _ = thread.join();
-        }
     }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
+    let spawned = thread::Builder::new().name(name.into()).spawn(work);
+    spawned.map(drop).map_err(|error| OpenError::Thread(error.to_string().into()))
+}
+
+/// Starts the thread that reads old entries. It ends when nobody can ask it any more.
+pub(crate) fn spawn_reader<D: Disk, T: Completion>(log: Log<D, T>) -> Result<Asker, OpenError> {
+    let queue = Arc::new(ReadQueue::default());
+    let asker = Asker(Arc::clone(&queue));
+    spawn("raftwright-read", move || {
+        // A panic of a read has been reported by the panic hook; whoever waits or comes later is answered all the same.
+        let closed = Asker(queue);
+        while let Some(job) = closed.0.next() {
+            if !job.is_abandoned() {
+                let read = log.read(job.range.clone(), job.bytes_max);
+                job.answer(read);
+            }
+        }
+    })?;
+    Ok(asker)
 }
 
 fn run<D: Disk, T: Completion>(writer: &mut Writer<D, T>) {

@@ -15,12 +15,14 @@ use raftwright_traits::{
 
 use crate::data_dir::{DataDir, Identity};
 use crate::disk::Disk;
+use crate::end::WalEnd;
 use crate::error::{OpenError, ReadError, WalError};
 use crate::format::{FieldWriter, Fields};
 use crate::log::{Completion, Log};
 use crate::options::WalOptions;
+use crate::read_queue::Asker;
 use crate::record::{Op, RawEntry, RawLogId};
-use crate::thread::WalThread;
+use crate::thread::{WalThread, spawn_reader};
 use crate::writer::{Opened, RecoveryReport, Writer, open};
 
 /// Version of the encoding of a vote.
@@ -47,7 +49,7 @@ fn storage_error(error: &WalError) -> StorageError {
 fn read_error(error: &ReadError) -> StorageError {
     let kind = match error {
         ReadError::Purged { .. } => StorageErrorKind::Missing,
-        ReadError::Disk(_) => StorageErrorKind::Read,
+        ReadError::Disk(_) | ReadError::Busy { .. } | ReadError::Stopped => StorageErrorKind::Read,
         ReadError::Damaged { .. } => StorageErrorKind::Corrupt,
     };
     StorageError::new(kind, error.to_string())
@@ -57,8 +59,11 @@ fn corrupt(error: &DecodeError) -> StorageError {
     StorageError::new(StorageErrorKind::Corrupt, error.to_string())
 }
 
-/// The durable log of a node. Dropping it finishes and syncs what was submitted, and ends the writer's thread; the lock
-/// on the data directory goes with it and with the caller's own handle of the directory.
+/// The durable log of a node.
+///
+/// Dropping it lets the writer finish and sync what was submitted, and then end; it waits for nothing, so a disk that
+/// hangs holds up nobody. [`end`](Self::end) says when the writer is gone, and with it the lock on the data directory
+/// (unless the caller has another handle of the directory).
 pub struct WalLog<C, D: Disk> {
     reader: WalReader<C, D>,
     identity: Identity,
@@ -67,14 +72,20 @@ pub struct WalLog<C, D: Disk> {
 }
 
 /// Reads a [`WalLog`] beside its writer.
+///
+/// Recent entries are given from memory at once. Older ones are read from the media by a thread of the log's own, so that
+/// no task's thread waits for the disk; when somebody else drives the writer, as a simulator does, there is no such thread
+/// and they are read at once, by the caller.
 pub struct WalReader<C, D: Disk> {
     log: Log<D, FlushToken>,
+    /// Asks the thread that reads old entries; `None` when there is none.
+    old: Option<Arc<Asker>>,
     types: PhantomData<fn() -> C>,
 }
 
 impl<C, D: Disk> Clone for WalReader<C, D> {
     fn clone(&self) -> Self {
-        Self { log: self.log.clone(), types: PhantomData }
+        Self { log: self.log.clone(), old: self.old.clone(), types: PhantomData }
     }
 }
 
@@ -91,12 +102,13 @@ impl<C, D: Disk> Debug for WalLog<C, D> {
 }
 
 impl<C, D: Disk> WalLog<C, D> {
-    /// Opens the log of a data directory, or makes it, and starts a thread that writes it.
+    /// Opens the log of a data directory, or makes it, and starts a thread that writes it and one that reads old entries.
     ///
     /// # Errors
     /// The log is damaged beyond what can be repaired from it, belongs to somebody else, or cannot be read or written.
     pub fn open(dir: Arc<DataDir<D>>, options: WalOptions) -> Result<(Self, RecoveryReport), OpenError> {
         let (mut log, writer, report) = Self::open_with_writer(dir, options)?;
+        log.reader.old = Some(Arc::new(spawn_reader(log.reader.log.clone())?));
         log._thread = Some(WalThread::spawn(writer)?);
         Ok((log, report))
     }
@@ -111,13 +123,18 @@ impl<C, D: Disk> WalLog<C, D> {
     ) -> Result<(Self, Writer<D, FlushToken>, RecoveryReport), OpenError> {
         let identity = dir.identity();
         let Opened { log, writer, report } = open(dir, options)?;
-        let reader = WalReader { log, types: PhantomData };
+        let reader = WalReader { log, old: None, types: PhantomData };
         Ok((Self { reader, identity, _thread: None }, writer, report))
     }
 
     /// The log without the application's types.
     pub fn raw(&self) -> &Log<D, FlushToken> {
         &self.reader.log
+    }
+
+    /// Tells when the writer is gone.
+    pub fn end(&self) -> WalEnd {
+        self.reader.log.end()
     }
 
     /// Whose log it is.
@@ -131,11 +148,17 @@ where
     C: RaftTypeConfig<NodeId: WireNodeId, Entry: EntryCodec<C>>,
     D: Disk,
 {
-    fn entries(&self, start: LogIndex, end: LogIndex, bytes_max: usize) -> Result<Vec<C::Entry>, StorageError> {
+    async fn entries(&self, start: LogIndex, end: LogIndex, bytes_max: usize) -> Result<Vec<C::Entry>, StorageError> {
         // What is not there does not exist: the range begins where the log does. It may be purged further meanwhile.
         loop {
-            let start = start.max(self.log.first_index());
-            match self.log.read(start..end, bytes_max) {
+            let range = start.max(self.log.first_index())..end;
+            let read = match (self.log.read_recent(range.clone(), bytes_max), &self.old) {
+                (Ok(Some(entries)), _) => Ok(entries),
+                (Ok(None), Some(old)) => old.read(range, bytes_max).await,
+                (Ok(None), None) => self.log.read(range, bytes_max),
+                (Err(error), _) => Err(error),
+            };
+            match read {
                 Err(ReadError::Purged { .. }) => {}
                 Err(error) => return Err(read_error(&error)),
                 Ok(entries) => return entries.into_iter().map(decode_entry::<C>).collect(),
@@ -154,7 +177,7 @@ where
         range: RB,
     ) -> Result<Vec<C::Entry>, StorageError> {
         let (start, end) = half_open(&range);
-        self.entries(start, end, usize::MAX)
+        self.entries(start, end, usize::MAX).await
     }
 
     async fn limited_get_log_entries(
@@ -163,7 +186,7 @@ where
         end: LogIndex,
         bytes_max: usize,
     ) -> Result<Vec<C::Entry>, StorageError> {
-        self.entries(start, end, bytes_max)
+        self.entries(start, end, bytes_max).await
     }
 
     async fn get_key_log_ids(&mut self, first: LogIndex, last: LogIdOf<C>) -> Result<Vec<LogIdOf<C>>, StorageError> {
@@ -316,11 +339,16 @@ fn encode_vote<C: RaftTypeConfig<NodeId: WireNodeId>>(vote: &VoteOf<C>) -> Bytes
     bytes.into()
 }
 
-fn decode_vote<C: RaftTypeConfig<NodeId: WireNodeId>>(bytes: &[u8]) -> Result<VoteOf<C>, DecodeError> {
+/// Whether the vote is that of a leader, its term, and its candidate, if the bytes are a vote of this version.
+pub(crate) fn vote_fields(bytes: &[u8]) -> Option<(bool, u64, u64)> {
     let mut fields = Fields::new(bytes);
     let (version, committed, term, node) = (fields.u16(), fields.u16(), fields.u64(), fields.u64());
-    if fields.short || version != VOTE_VERSION || committed > 1 {
-        return Err(DecodeError::new("a vote", format!("version {version}, {} bytes", bytes.len())));
-    }
-    Ok(Vote { leader_id: C::LeaderId::new(term, decode_node::<C>(node)?), committed: committed == 1 })
+    (!fields.short && version == VOTE_VERSION && committed <= 1).then_some((committed == 1, term, node))
+}
+
+fn decode_vote<C: RaftTypeConfig<NodeId: WireNodeId>>(bytes: &[u8]) -> Result<VoteOf<C>, DecodeError> {
+    let Some((committed, term, node)) = vote_fields(bytes) else {
+        return Err(DecodeError::new("a vote", format!("{} bytes of another version", bytes.len())));
+    };
+    Ok(Vote { leader_id: C::LeaderId::new(term, decode_node::<C>(node)?), committed })
 }

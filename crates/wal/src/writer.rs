@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::data_dir::{DataDir, LogRight};
 use crate::disk::{Disk, DiskFile};
+use crate::end::EndSignal;
 use crate::error::{DiskError, Finding, OpenError, WalError, shown};
 use crate::format::{Encoder, RecordKind, Role, SECTOR, SegmentHeader, Trailer};
 use crate::index::Index;
@@ -83,6 +84,8 @@ pub struct Writer<D: Disk, T: Completion> {
     marked: bool,
     /// The chain is broken at the end of the active segment: go on in a fresh one.
     must_roll: bool,
+    /// Goes last, behind the right to write.
+    _end: EndSignal,
 }
 
 /// Without a writer nothing becomes durable any more: whoever waits is told, also when the writer's thread panicked.
@@ -150,7 +153,8 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         committed,
         segments,
     };
-    let shared = Arc::new(Shared::new(state, options));
+    let end = EndSignal::default();
+    let shared = Arc::new(Shared::new(state, options, end.end()));
     let writer = Writer {
         right,
         shared: Arc::clone(&shared),
@@ -175,6 +179,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         spare: Spare::None,
         marked: false,
         must_roll: before.is_none(),
+        _end: end,
     };
     Ok(Opened { log: Log { shared }, writer, report: RecoveryReport { findings } })
 }
@@ -303,12 +308,17 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     }
 
     /// One small piece of work that no caller waits for: removing a segment that is purged, or preparing a part of the
-    /// next one. Returns true when something was done. Failing is no harm: it is tried again, or done without.
+    /// next one. Returns true when something was done. Failing is no harm: it is tried again, or done without. A log that is
+    /// being closed prepares nothing: the next start would only remove it.
     pub fn housekeep(&mut self) -> bool {
         if self.step != Step::Idle || self.require_running().is_err() {
             return false;
         }
-        self.remove_purged() || self.prepare()
+        self.remove_purged() || !self.is_closing() && self.prepare()
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.shared.lock().phase, Phase::Closing)
     }
 
     /// Says on the media that everything so far is durable, so that later damage to the last batch cannot pass for a
@@ -512,15 +522,15 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         (self.active.size.saturating_mul(2)).min(self.shared.options.segment_bytes)
     }
 
-    /// Removes the oldest segment, if no live entry is in it or before it and the purge is durable.
+    /// Removes the oldest segment, if no live entry is in it or before it and what took its entries is durable. Votes and
+    /// all else that it holds stand in the header of the segment behind it.
     fn remove_purged(&mut self) -> bool {
         let state = self.shared.lock();
         let Some(oldest) = state.segments.first_key_value().map(|(sequence, _)| *sequence) else { return false };
-        // What memory says is ahead of the media by what is queued. The purge itself must be on the media, and so must
-        // the first live entry be, or everything.
-        let purged = state.index.extent().purged;
+        // What memory says is ahead of the media by what is queued. The purge itself must be on the media, if there was
+        // one, and so must the first live entry be, or everything.
         let first = state.index.first_segment();
-        let settled = purged.is_some() && purged == self.extent.purged && (first.is_some() || state.queue.is_empty());
+        let settled = state.index.extent().purged == self.extent.purged && (first.is_some() || state.queue.is_empty());
         let live = first.unwrap_or(self.active.sequence).min(self.active.sequence);
         if !settled || oldest >= live {
             return false;

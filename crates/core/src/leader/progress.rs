@@ -117,6 +117,10 @@ impl<T: Types> Leading<T> {
             }
             Report::NeedsSnapshot => {
                 effects.note(Note::TargetNeedsSnapshot { target: id });
+                if state.snapshots.last < state.shape.purged() {
+                    // There is none that goes far enough: that of a store which has lost it.
+                    state.build(effects);
+                }
                 Next::Stay
             }
             Report::Matched { from, matched } => {

@@ -94,6 +94,7 @@ fn purged() -> Solo {
         last_log_id: Some(id(5, 12)),
         committed: Some(id(5, 10)),
         memberships: vec![membership],
+        snapshot: Some(id(5, 10)),
     };
     Solo::restore(1, Start::<Standard>::default().config, restored)
 }
@@ -446,7 +447,7 @@ fn restart(change: impl FnOnce(&mut Restored<Standard>)) -> Result<(), RestoreEr
     let mut log = vec![Item { log_id: id(0, 1), payload: Payload::Membership(membership) }];
     log.extend(crate::types::items(&[1, 2, 2]));
     let image = Image { vote: Some(vote::<Standard>(2, 1)), purged: None, log };
-    let mut restored = image.restored(Some(id(1, 2)), &StoredMembership::default());
+    let mut restored = image.restored(Some(id(1, 2)), &StoredMembership::default(), None);
     change(&mut restored);
     let now = raftwright_core::Time::ZERO;
     Replica::new(ReplicaConfig::default(), identity(1), restored, now, 1).map(|_| ())
@@ -581,7 +582,8 @@ fn nonsense<T: Kind>(cluster: &mut Cluster<T>, rng: &mut Rng, to: u64) {
             let report = Report::Matched { from, matched: wild_id::<T>(rng) };
             cluster.step(to, Input::Stream { stream: StreamId(wild(rng)), report });
             cluster.step(to, Input::LogDone { write: WriteId(wild(rng)) });
-            cluster.step(to, Input::Purge { upto: wild_id::<T>(rng) });
+            cluster.step(to, Input::Purge { upto: wild(rng) });
+            cluster.step(to, Input::SnapshotInstalled { ticket: raftwright_core::Ticket(wild(rng)) });
         }
     }
 }

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use raftwright_core::invariants::{self, Facts};
 use raftwright_core::{
     AppendEntriesRequest, AppendEntriesResponse, Effect, Effects, HeartbeatResponse, Identity, Incarnation, Input,
-    LogIdOf, LogIndex, Membership, MembershipOf, Message, RaftEntry, Replica, ReplicaConfig, Reply, ServerState, Span,
-    StoredMembership, Stream, StreamConfig, StreamEffect, StreamId, StreamInput, Tail, Ticket, Time, Types, VoteOf,
-    VoteResponse, WriteId,
+    InstallSnapshotRequest, InstallSnapshotResponse, LogIdOf, LogIdOption, LogIndex, Membership, MembershipOf, Message,
+    RaftEntry, Replica, ReplicaConfig, Reply, ServerState, Span, StoredMembership, Stream, StreamConfig, StreamEffect,
+    StreamId, StreamInput, Tail, Ticket, Time, Types, VoteOf, VoteResponse, WriteId,
 };
 
 use crate::disk::{Disk, Image, first_log_id};
@@ -57,6 +57,10 @@ pub(crate) struct Server<T: Kind> {
     pub(crate) applied: Option<LogIdOf<T>>,
     /// The state machine's membership.
     pub(crate) machine: StoredMembership<T>,
+    /// The newest snapshot.
+    pub(crate) snapshot: Option<Taken<T>>,
+    /// Whether snapshots are built and installed only when told.
+    pub(crate) machine_held: bool,
     boots: u64,
     up: Option<Up<T>>,
 }
@@ -66,12 +70,24 @@ struct Up<T: Kind> {
     replica: Replica<T>,
     effects: Effects<T>,
     streams: BTreeMap<StreamId, Running<T>>,
+    /// A snapshot is to be built.
+    building: bool,
+    /// Snapshots that have arrived, and whether the state machine is to install them.
+    arrived: BTreeMap<Ticket, (Taken<T>, bool)>,
+}
+
+/// A snapshot: its last entry, and the membership at that.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken<T: Types> {
+    pub(crate) last_log_id: LogIdOf<T>,
+    pub(crate) last_membership: StoredMembership<T>,
 }
 
 /// A stream with its connection: sends without an answer, oldest first, and answers that came too early.
 #[derive(Debug)]
 struct Running<T: Kind> {
     target: u64,
+    vote: VoteOf<T>,
     stream: Stream<T>,
     sends: VecDeque<(u64, u64)>,
     early: BTreeMap<u64, AppendEntriesResponse<T>>,
@@ -92,10 +108,26 @@ pub(crate) struct Packet<T: Kind> {
 #[derive(Clone, Debug)]
 pub(crate) enum Body<T: Kind> {
     Control(Message<T>),
-    Append { place: Place, request: AppendEntriesRequest<T> },
+    Append {
+        place: Place,
+        request: AppendEntriesRequest<T>,
+    },
     VoteAnswer(VoteResponse<T>),
     HeartbeatAnswer(HeartbeatResponse<T>),
-    AppendAnswer { place: Place, response: AppendEntriesResponse<T> },
+    AppendAnswer {
+        place: Place,
+        response: AppendEntriesResponse<T>,
+    },
+    /// The send of a place is the epoch.
+    Snapshot {
+        place: Place,
+        request: InstallSnapshotRequest<T>,
+    },
+    SnapshotAnswer {
+        place: Place,
+        last_log_id: LogIdOf<T>,
+        response: InstallSnapshotResponse<T>,
+    },
 }
 
 /// Which send of which stream.
@@ -117,6 +149,7 @@ enum Waiting<T: Types> {
         boot: u64,
         asked: VoteOf<T>,
         place: Option<Place>,
+        snapshot: Option<LogIdOf<T>>,
     },
     /// A message that was made up, or whose connection is gone.
     Nobody {
@@ -129,6 +162,7 @@ enum Work<T: Kind> {
     Done(WriteId),
     Stream(StreamId, StreamInput<T>),
     Report(StreamId, raftwright_core::Report<T>),
+    Machine(Input<T>),
 }
 
 /// A line of the story; a loud one is told even where only the outline is asked for.
@@ -227,7 +261,19 @@ impl<T: Kind> Cluster<T> {
         }
         let incarnation = self.setup.incarnations.then_some(Incarnation(id * 0x100));
         let identity = Identity { id, incarnation };
-        self.servers.insert(id, Server { identity, disk: Disk::new(image), applied, machine, boots: 0, up: None });
+        self.servers.insert(
+            id,
+            Server {
+                identity,
+                disk: Disk::new(image),
+                applied,
+                machine,
+                snapshot: None,
+                machine_held: false,
+                boots: 0,
+                up: None,
+            },
+        );
         self.start(id);
     }
 
@@ -237,11 +283,18 @@ impl<T: Kind> Cluster<T> {
         let server = self.servers.get_mut(&id).unwrap();
         assert!(server.up.is_none(), "server {id} runs already");
         server.boots += 1;
-        let restored = server.disk.durable.restored(server.applied, &server.machine);
+        let snapshot = server.snapshot.as_ref().map(|taken| taken.last_log_id);
+        let restored = server.disk.durable.restored(server.applied, &server.machine, snapshot);
         let config = self.setup.config.clone();
         let replica = Replica::new(config, server.identity, restored, self.now, seed + server.boots * 7919);
         let replica = replica.unwrap_or_else(|error| panic!("server {id} does not start: {error}"));
-        server.up = Some(Up { replica, effects: Effects::new(), streams: BTreeMap::new() });
+        server.up = Some(Up {
+            replica,
+            effects: Effects::new(),
+            streams: BTreeMap::new(),
+            building: false,
+            arrived: BTreeMap::new(),
+        });
         self.step(id, Input::Wake);
     }
 
@@ -262,7 +315,7 @@ impl<T: Kind> Cluster<T> {
         self.crash(id, 0);
         let server = self.servers.get_mut(&id).unwrap();
         server.disk = Disk::new(Image::default());
-        (server.applied, server.machine) = (None, StoredMembership::default());
+        (server.applied, server.machine, server.snapshot) = (None, StoredMembership::default(), None);
         server.identity.incarnation = server.identity.incarnation.map(|old| Incarnation(old.0 + 1));
         self.safety.wiped(id);
     }
@@ -295,6 +348,7 @@ impl<T: Kind> Cluster<T> {
         while let Some((id, work)) = self.work.pop_front() {
             match work {
                 Work::Done(write) => self.step_once(id, Input::LogDone { write }),
+                Work::Machine(input) => self.step_once(id, input),
                 Work::Report(stream, report) => self.step_once(id, Input::Stream { stream, report }),
                 Work::Stream(stream, input) => self.step_stream(id, stream, input),
             }
@@ -358,6 +412,8 @@ impl<T: Kind> Cluster<T> {
                 assert!(up.streams.remove(&stream).is_some(), "only an open stream is closed");
             }
             Effect::Apply { upto } => self.apply(id, upto),
+            Effect::BuildSnapshot { .. } => self.build(id),
+            Effect::InstallSnapshot { ticket } => self.install_next(id, ticket),
             Effect::Reply { ticket, reply } => self.answer(id, ticket, reply),
             Effect::Note(_) => {}
         }
@@ -377,21 +433,88 @@ impl<T: Kind> Cluster<T> {
         }
     }
 
+    fn build(&mut self, id: u64) {
+        let server = self.servers.get_mut(&id).unwrap();
+        server.up.as_mut().unwrap().building = true;
+        if !server.machine_held {
+            let input = self.take(id);
+            self.work.push_back((id, Work::Machine(input)));
+        }
+    }
+
+    /// The state machine takes a snapshot of what it is now.
+    fn take(&mut self, id: u64) -> Input<T> {
+        let server = self.servers.get_mut(&id).unwrap();
+        server.up.as_mut().unwrap().building = false;
+        let last_log_id = server.applied.unwrap();
+        server.snapshot = Some(Taken { last_log_id, last_membership: server.machine.clone() });
+        Input::SnapshotBuilt { last_log_id }
+    }
+
+    fn install_next(&mut self, id: u64, ticket: Ticket) {
+        let server = self.servers.get_mut(&id).unwrap();
+        server.up.as_mut().unwrap().arrived.get_mut(&ticket).unwrap().1 = true;
+        if !server.machine_held {
+            let input = self.replace(id).unwrap();
+            self.work.push_back((id, Work::Machine(input)));
+        }
+    }
+
+    /// The state machine becomes what the snapshot says.
+    fn replace(&mut self, id: u64) -> Option<Input<T>> {
+        let server = self.servers.get_mut(&id).unwrap();
+        let arrived = &mut server.up.as_mut().unwrap().arrived;
+        let ticket = arrived.iter().find(|(_, (_, wanted))| *wanted).map(|(ticket, _)| *ticket)?;
+        let (taken, _) = arrived.remove(&ticket).unwrap();
+        if server.applied.index_or_zero() < taken.last_log_id.index {
+            self.safety.installs(id, taken.last_log_id);
+            server.applied = Some(taken.last_log_id);
+            server.machine = taken.last_membership.clone();
+            server.snapshot = Some(taken);
+        }
+        Some(Input::SnapshotInstalled { ticket })
+    }
+
+    /// A build that was held ends.
+    pub(crate) fn build_done(&mut self, id: u64, well: bool) {
+        let up = self.servers.get_mut(&id).unwrap().up.as_mut().unwrap();
+        assert!(up.building, "server {id} builds a snapshot");
+        up.building = false;
+        let input = if well { self.take(id) } else { Input::SnapshotFailed };
+        self.step(id, input);
+    }
+
+    /// An install that was held ends.
+    pub(crate) fn install_done(&mut self, id: u64) {
+        let input = self.replace(id).unwrap_or_else(|| panic!("server {id} installs nothing"));
+        self.step(id, input);
+    }
+
+    /// Whether a server has a build, or an install, that was held.
+    pub(crate) fn machine_work(&self, id: u64) -> (bool, bool) {
+        let up = self.servers[&id].up.as_ref();
+        up.map_or((false, false), |up| (up.building, up.arrived.values().any(|(_, wanted)| *wanted)))
+    }
+
     fn answer(&mut self, id: u64, ticket: Ticket, reply: Reply<T>) {
         let waiting = self.tickets.remove(&ticket).unwrap_or_else(|| panic!("server {id} answers {ticket} twice"));
         let durable = &self.servers[&id].disk.durable;
-        let (asker, boot, place) = match waiting {
+        let (asker, boot, place, snapshot) = match waiting {
             Waiting::Call { name, .. } => return self.answers.push((name, reply)),
             Waiting::Nobody { asked, .. } => return check_promise(durable, &asked, &reply),
-            Waiting::Peer { asker, boot, asked, place } => {
+            Waiting::Peer { asker, boot, asked, place, snapshot } => {
                 check_promise(durable, &asked, &reply);
-                (asker, boot, place)
+                (asker, boot, place, snapshot)
             }
         };
         let body = match (reply, place) {
             (Reply::Vote(response), _) => Body::VoteAnswer(response),
             (Reply::Heartbeat(response), _) => Body::HeartbeatAnswer(response),
             (Reply::Append(response), Some(place)) => Body::AppendAnswer { place, response },
+            (Reply::InstallSnapshot(response), Some(place)) => {
+                self.servers.get_mut(&id).unwrap().up.as_mut().unwrap().arrived.remove(&ticket);
+                Body::SnapshotAnswer { place, last_log_id: snapshot.unwrap(), response }
+            }
             (reply, _) => panic!("server {id} answers a peer {reply:?}"),
         };
         self.wire.push(Packet { from: id, to: asker, boot, body });
@@ -406,7 +529,8 @@ impl<T: Kind> Cluster<T> {
         let tail = Tail { last, committed: up.replica.committed() };
         let seed = self.setup.seed + stream.0;
         let machine = Stream::new(self.setup.stream.clone(), server.identity, vote, next, tail, seed);
-        let running = Running { target, stream: machine, sends: VecDeque::new(), early: BTreeMap::new(), last_send: 0 };
+        let running =
+            Running { target, vote, stream: machine, sends: VecDeque::new(), early: BTreeMap::new(), last_send: 0 };
         assert!(up.streams.insert(stream, running).is_none(), "a stream is named once");
         self.work.push_back((id, Work::Stream(stream, StreamInput::Wake)));
     }
@@ -421,6 +545,8 @@ impl<T: Kind> Cluster<T> {
     fn step_stream(&mut self, id: u64, stream: StreamId, input: StreamInput<T>) {
         let Some(server) = self.servers.get_mut(&id) else { return };
         let (boot, disk) = (server.boots, &server.disk);
+        let newest = server.snapshot.clone();
+        let identity = server.identity;
         let Some(running) = server.up.as_mut().and_then(|up| up.streams.get_mut(&stream)) else { return };
         let mut effects = Vec::new();
         running.stream.step(self.now, input, &mut effects);
@@ -428,8 +554,8 @@ impl<T: Kind> Cluster<T> {
             match effect {
                 StreamEffect::Read { epoch, start, end, bytes_max, entries_max, prev } => {
                     let input = match disk.read(start, end, bytes_max, entries_max, prev) {
-                        Some((prev, entries)) => StreamInput::Entries { epoch, prev, entries },
-                        None => StreamInput::Purged { epoch },
+                        Ok((prev, entries)) => StreamInput::Entries { epoch, prev, entries },
+                        Err(purged) => StreamInput::Purged { epoch, purged },
                     };
                     self.work.push_back((id, Work::Stream(stream, input)));
                 }
@@ -443,6 +569,19 @@ impl<T: Kind> Cluster<T> {
                         self.journal.push(Line { text, loud: false });
                     }
                     self.wire.push(Packet { from: id, to, boot, body: Body::Append { place, request } });
+                }
+                StreamEffect::SendSnapshot { epoch } => {
+                    let Taken { last_log_id, last_membership } =
+                        newest.clone().expect("what was purged is in a snapshot");
+                    let vote = running.vote;
+                    let request = InstallSnapshotRequest { from: identity, vote, last_log_id, last_membership };
+                    let to = running.target;
+                    if self.telling {
+                        let text = format!("{id} -> {to}  {}", say::snapshot(&request));
+                        self.journal.push(Line { text, loud: false });
+                    }
+                    let place = Place { stream, send: epoch };
+                    self.wire.push(Packet { from: id, to, boot, body: Body::Snapshot { place, request } });
                 }
                 StreamEffect::Report(report) => self.work.push_back((id, Work::Report(stream, report))),
             }
@@ -468,6 +607,7 @@ impl<T: Kind> Cluster<T> {
         while let Some((id, work)) = self.work.pop_front() {
             match work {
                 Work::Done(write) => self.step(id, Input::LogDone { write }),
+                Work::Machine(input) => self.step(id, input),
                 Work::Report(stream, report) => self.step(id, Input::Stream { stream, report }),
                 Work::Stream(stream, input) => self.step_stream(id, stream, input),
             }
@@ -487,6 +627,12 @@ impl<T: Kind> Cluster<T> {
             running.sends.pop_front();
             self.work.push_back((id, Work::Stream(place.stream, StreamInput::Answer { epoch, response })));
         }
+        self.step_nothing();
+    }
+
+    /// A snapshot did not get through, or its answer did not.
+    fn snapshot_lost(&mut self, id: u64, place: Place) {
+        self.work.push_back((id, Work::Stream(place.stream, StreamInput::Failed { epoch: place.send })));
         self.step_nothing();
     }
 
@@ -514,6 +660,8 @@ impl<T: Kind> Cluster<T> {
         match &packet.body {
             Body::Append { .. } => self.break_connection(packet.from, packet.to),
             Body::AppendAnswer { .. } => self.break_connection(packet.to, packet.from),
+            Body::Snapshot { place, .. } => self.snapshot_lost(packet.from, *place),
+            Body::SnapshotAnswer { place, .. } => self.snapshot_lost(packet.to, *place),
             Body::Control(_) | Body::VoteAnswer(_) | Body::HeartbeatAnswer(_) => {}
         }
     }
@@ -528,20 +676,39 @@ impl<T: Kind> Cluster<T> {
         match body {
             Body::Control(message) => self.ask(from, to, boot, message),
             Body::Append { place, request } => {
-                let waiting = Waiting::Peer { asker: from, boot, asked: request.vote, place: Some(place) };
+                let waiting =
+                    Waiting::Peer { asker: from, boot, asked: request.vote, place: Some(place), snapshot: None };
                 let ticket = self.ticket(waiting);
                 self.step(to, Input::AppendEntries { ticket, request });
+            }
+            Body::Snapshot { place, request } => {
+                let last_log_id = request.last_log_id;
+                let snapshot = Some(last_log_id);
+                let waiting = Waiting::Peer { asker: from, boot, asked: request.vote, place: Some(place), snapshot };
+                let ticket = self.ticket(waiting);
+                let taken = Taken { last_log_id, last_membership: request.last_membership.clone() };
+                let up = self.servers.get_mut(&to).unwrap().up.as_mut().unwrap();
+                up.arrived.insert(ticket, (taken, false));
+                self.step(to, Input::InstallSnapshot { ticket, request });
+            }
+            Body::SnapshotAnswer { place, last_log_id, response } if asks_us => {
+                let input = StreamInput::SnapshotSent { epoch: place.send, last_log_id, response };
+                self.work.push_back((to, Work::Stream(place.stream, input)));
+                self.step_nothing();
             }
             Body::VoteAnswer(response) if asks_us => self.step(to, Input::VoteResponse(response)),
             Body::HeartbeatAnswer(response) if asks_us => self.step(to, Input::HeartbeatResponse(response)),
             Body::AppendAnswer { place, response } if asks_us => self.append_answered(to, place, response),
             // An answer to a run that has crashed.
-            Body::VoteAnswer(_) | Body::HeartbeatAnswer(_) | Body::AppendAnswer { .. } => {}
+            Body::VoteAnswer(_)
+            | Body::HeartbeatAnswer(_)
+            | Body::AppendAnswer { .. }
+            | Body::SnapshotAnswer { .. } => {}
         }
     }
 
     fn ask(&mut self, from: u64, to: u64, boot: u64, message: Message<T>) {
-        let peer = |asked| Waiting::Peer { asker: from, boot, asked, place: None };
+        let peer = |asked| Waiting::Peer { asker: from, boot, asked, place: None, snapshot: None };
         match message {
             Message::Vote(request) => {
                 let ticket = self.ticket(peer(request.vote));

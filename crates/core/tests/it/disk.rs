@@ -55,15 +55,25 @@ impl<T: Kind> Image<T> {
                 self.log.truncate(usize::try_from(since - first).unwrap());
             }
             Op::Purge(upto) => {
-                let count = upto.index - self.purged.index_or_zero();
-                self.log.drain(..usize::try_from(count).unwrap());
+                if self.get(upto.index).is_some_and(|item| item.log_id == *upto) {
+                    let count = upto.index - self.purged.index_or_zero();
+                    self.log.drain(..usize::try_from(count).unwrap());
+                } else {
+                    self.log.clear();
+                }
+                assert!(self.purged < Some(*upto), "purges go forward");
                 self.purged = Some(*upto);
             }
         }
     }
 
     /// What a server that starts on this disk finds. The state machine remembers what it has applied, and its membership.
-    pub(crate) fn restored(&self, applied: Option<LogIdOf<T>>, machine: &StoredMembership<T>) -> Restored<T> {
+    pub(crate) fn restored(
+        &self,
+        applied: Option<LogIdOf<T>>,
+        machine: &StoredMembership<T>,
+        snapshot: Option<LogIdOf<T>>,
+    ) -> Restored<T> {
         let mut key_log_ids: Vec<LogIdOf<T>> = Vec::new();
         for item in &self.log {
             if key_log_ids.last().is_none_or(|last| last.leader_id != item.log_id.leader_id) {
@@ -82,6 +92,7 @@ impl<T: Kind> Image<T> {
             last_log_id: self.last(),
             committed: applied,
             memberships,
+            snapshot,
         }
     }
 }
@@ -163,16 +174,16 @@ impl<T: Kind> Disk<T> {
         bytes_max: usize,
         entries_max: usize,
         prev: Option<LogIdOf<T>>,
-    ) -> Option<Stretch<T>> {
+    ) -> Result<Stretch<T>, LogIdOf<T>> {
         let purged = self.live.purged;
-        if start <= purged.index_or_zero() {
-            return None;
+        if let Some(purged) = purged.filter(|purged| start <= purged.index) {
+            return Err(purged);
         }
         let prev = match prev {
             Some(prev) => Some(prev),
             None if start == 1 => None,
             None if start - 1 == purged.index_or_zero() => purged,
-            None => Some(self.live.get(start - 1)?.log_id),
+            None => Some(self.live.get(start - 1).unwrap().log_id),
         };
         let mut items = Vec::new();
         let mut bytes = 0;
@@ -184,7 +195,7 @@ impl<T: Kind> Disk<T> {
             bytes += item.size();
             items.push(item.clone());
         }
-        Some((prev, items))
+        Ok((prev, items))
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use raftwright_core::{Input, Load, LogIdOption, ReplicaConfig, Reply, Rng, ServerState, Span, StreamConfig};
+use raftwright_core::{
+    Input, Load, LogIdOption, ReplicaConfig, Reply, Rng, ServerState, SnapshotPolicy, Span, StreamConfig,
+};
 
 use crate::cluster::{Cluster, Setup};
 use crate::types::{Advanced, Kind, Member, Standard};
@@ -17,6 +19,7 @@ struct Run<T: Kind> {
     cluster: Cluster<T>,
     all: Vec<u64>,
     proposals: u64,
+    machines_held: bool,
 }
 
 fn below(rng: &mut Rng, bound: usize) -> usize {
@@ -43,6 +46,14 @@ impl<T: Kind> Run<T> {
                 pre_vote: !one_in(&mut rng, 4),
                 writes_max: pick(&mut rng, &[4, 1024]).unwrap(),
                 promises_max: pick(&mut rng, &[6, 8192]).unwrap(),
+                snapshot_policy: match rng.next_u64() % 4 {
+                    0 => SnapshotPolicy::Never,
+                    1 => SnapshotPolicy::LogsSinceLast(1 + rng.next_u64() % 20),
+                    2 => SnapshotPolicy::BytesSinceLast(1 + rng.next_u64() % 200),
+                    _ => SnapshotPolicy::Either { logs: 5, bytes: 50 },
+                },
+                log_keep: pick(&mut rng, &[0, 3, 1000]).unwrap(),
+                log_keep_for_followers_max: pick(&mut rng, &[0, 10, 1000]).unwrap(),
                 uncommitted_bytes_max: pick(&mut rng, &[40, 1 << 20]).unwrap(),
                 ..ReplicaConfig::default()
             },
@@ -57,12 +68,14 @@ impl<T: Kind> Run<T> {
         let all = (1..=voters).chain(learners).collect();
         let mut cluster = Cluster::new(setup);
         cluster.telling = false;
-        Self { seed, rng, cluster, all, proposals: 0 }
+        let machines_held = one_in(&mut rng, 2);
+        Self { seed, rng, cluster, all, proposals: 0, machines_held }
     }
 
     fn run(mut self) -> usize {
         for id in self.all.clone() {
             self.cluster.hold_disk(id);
+            self.cluster.servers.get_mut(&id).unwrap().machine_held = self.machines_held;
         }
         for _ in 0..ACTIONS {
             self.act();
@@ -75,7 +88,7 @@ impl<T: Kind> Run<T> {
     fn act(&mut self) {
         let up = self.cluster.up();
         let someone = pick(&mut self.rng, &up);
-        match (self.rng.next_u64() % 200, someone) {
+        match (self.rng.next_u64() % 207, someone) {
             (0..=79, _) => self.deliver(),
             (80..=129, _) => self.complete(),
             (130..=163, _) => {
@@ -120,6 +133,7 @@ impl<T: Kind> Run<T> {
                 self.cluster.call(id, "transfer", |ticket| Input::TransferLeader { ticket, to });
             }
             (198, Some(id)) => self.purge(id),
+            (200..=206, Some(id)) => self.machine(id),
             _ => {
                 if let Some(id) = pick(&mut self.rng, &self.all) {
                     let other = pick(&mut self.rng, &self.all).unwrap();
@@ -175,12 +189,23 @@ impl<T: Kind> Run<T> {
         }
     }
 
-    /// Purges what every server has applied, so that nobody needs a snapshot.
+    /// Purges as far as may be, or asks for a snapshot.
     fn purge(&mut self, id: u64) {
-        let index = self.cluster.servers.values().map(|server| server.applied.index_or_zero()).min().unwrap();
-        if let Some(item) = self.cluster.servers[&id].disk.live.get(index) {
-            let upto = item.log_id;
-            self.cluster.step(id, Input::Purge { upto });
+        if one_in(&mut self.rng, 2) {
+            return self.cluster.step(id, Input::BuildSnapshot);
+        }
+        let last = self.cluster.servers[&id].disk.live.last().index_or_zero();
+        let upto = below(&mut self.rng, usize::try_from(last).unwrap() + 2) as u64;
+        self.cluster.step(id, Input::Purge { upto });
+    }
+
+    /// A state machine comes to an end with what it does.
+    fn machine(&mut self, id: u64) {
+        let well = !one_in(&mut self.rng, 5);
+        match self.cluster.machine_work(id) {
+            (_, true) => self.cluster.install_done(id),
+            (true, false) => self.cluster.build_done(id, well),
+            (false, false) => {}
         }
     }
 
@@ -202,6 +227,10 @@ impl<T: Kind> Run<T> {
                 self.cluster.start(id);
             }
             self.cluster.release_disk(id);
+            self.cluster.servers.get_mut(&id).unwrap().machine_held = false;
+            while self.cluster.machine_work(id) != (false, false) {
+                self.machine(id);
+            }
         }
         self.cluster.settle();
         self.cluster.pass(Span::from_secs(6), true);

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use raftwright_core::{
-    AppendOutcome, CommittedLeaderIdOf, Identity, LeaderId, LogIdOf, LogIdOption, LogIndex, MembershipOf, Replica,
-    Reply, VoteKind, VoteOf,
+    AppendOutcome, CommittedLeaderIdOf, Identity, InstallOutcome, LeaderId, LogIdOf, LogIdOption, LogIndex,
+    MembershipOf, Replica, Reply, VoteKind, VoteOf,
 };
 
 use crate::disk::Image;
@@ -93,6 +93,14 @@ impl<T: Kind> Safety<T> {
         }
     }
 
+    /// A snapshot takes the place of what a server has applied. It is a prefix of what is committed.
+    pub(crate) fn installs(&mut self, id: u64, last: LogIdOf<T>) {
+        let known = self.committed.get(&last.index);
+        assert_eq!(known.map(|item| item.log_id), Some(last), "server {id} installs what is committed");
+        let before = self.applied.insert(id, last.index).unwrap_or(0);
+        assert!(before < last.index, "server {id} installs a snapshot that is older than its state");
+    }
+
     /// A server has lost its disk, and applies from the start.
     pub(crate) fn wiped(&mut self, id: u64) {
         self.wiped.insert(id);
@@ -122,6 +130,13 @@ pub(crate) fn check_promise<T: Kind>(durable: &Image<T>, asked: &VoteOf<T>, repl
             }
             AppendOutcome::HigherVote(vote) => assert!(promised(vote), "{vote} is named before it is durable"),
             AppendOutcome::Conflict { .. } | AppendOutcome::Refused(_) => {}
+        },
+        Reply::InstallSnapshot(response) => match &response.outcome {
+            InstallOutcome::Installed => {
+                assert!(promised(asked), "{asked} is followed, and the disk has {:?}", durable.vote);
+            }
+            InstallOutcome::HigherVote(vote) => assert!(promised(vote), "{vote} is named before it is durable"),
+            InstallOutcome::Refused(_) => {}
         },
         Reply::Vote(_) | Reply::Heartbeat(_) => {}
         Reply::Proposed(_) | Reply::Read { .. } | Reply::Done { .. } | Reply::Transferring | Reply::Refused(_) => {}

@@ -1,8 +1,8 @@
 //! Effects and messages in words.
 
 use raftwright_core::{
-    AppendEntriesRequest, AppendOutcome, Effect, LogIdOf, Message, Note, PeerRefusal, Refusal, Reply, VoteKind, VoteOf,
-    Write,
+    AppendEntriesRequest, AppendOutcome, Effect, InstallOutcome, InstallSnapshotRequest, LogIdOf, Message, Note,
+    PeerRefusal, Refusal, Reply, VoteKind, VoteOf, Write,
 };
 
 use crate::types::{Item, Kind, Payload};
@@ -17,6 +17,8 @@ pub(crate) fn effect<T: Kind>(id: u64, effect: &Effect<T>) -> Option<String> {
         }
         Effect::CloseStream { stream } => Some(format!("{id}  closes stream {stream}")),
         Effect::Apply { upto } => Some(format!("{id}  applies up to {upto}")),
+        Effect::BuildSnapshot { at } => Some(format!("{id}  builds a snapshot of {at}")),
+        Effect::InstallSnapshot { .. } => Some(format!("{id}  installs the snapshot")),
         Effect::Tail(_) | Effect::Reply { .. } | Effect::Note(_) => None,
     }
 }
@@ -52,6 +54,11 @@ fn maybe_vote<T: Kind>(vote: Option<VoteOf<T>>) -> String {
 pub(crate) fn append<T: Kind>(request: &AppendEntriesRequest<T>) -> String {
     let (prev, committed) = (maybe::<T>(request.prev_log_id), maybe::<T>(request.committed));
     format!("append [{}] after {prev}, commit {committed}", items(&request.entries))
+}
+
+/// A snapshot on its way.
+pub(crate) fn snapshot<T: Kind>(request: &InstallSnapshotRequest<T>) -> String {
+    format!("snapshot up to {}, members {}", request.last_log_id, request.last_membership.membership)
 }
 
 fn control<T: Kind>(message: &Message<T>) -> String {
@@ -95,6 +102,12 @@ pub(crate) fn reply<T: Kind>(reply: &Reply<T>) -> String {
             AppendOutcome::Refused(PeerRefusal::Busy) => "entries refused: busy".to_owned(),
             AppendOutcome::Refused(PeerRefusal::Malformed) => "entries refused: malformed".to_owned(),
         },
+        Reply::InstallSnapshot(response) => match &response.outcome {
+            InstallOutcome::Installed => "has all that the snapshot has".to_owned(),
+            InstallOutcome::HigherVote(vote) => format!("snapshot refused, my vote is {vote}"),
+            InstallOutcome::Refused(PeerRefusal::Busy) => "snapshot refused: busy".to_owned(),
+            InstallOutcome::Refused(PeerRefusal::Malformed) => "snapshot refused: malformed".to_owned(),
+        },
         Reply::Proposed(log_id) => format!("proposed as {log_id}"),
         Reply::Read { read_log_id } => format!("serve once {read_log_id} is applied"),
         Reply::Done { log_id } => format!("done at {log_id}"),
@@ -129,6 +142,8 @@ pub(crate) fn note<T: Kind>(note: &Note<T>) -> String {
         Note::Truncated { since } => format!("cuts its log from index {since}"),
         Note::BadPeer { from, what } => format!("notes that {from} {what}"),
         Note::Stranger { from } => format!("notes that {from} is a stranger"),
+        Note::SnapshotFailed { at } => format!("notes that a snapshot of {at} could not be built"),
+        Note::SnapshotInstalled { last_log_id } => format!("has installed a snapshot up to {last_log_id}"),
         Note::TargetNeedsSnapshot { target } => format!("notes that {target} needs a snapshot"),
     }
 }

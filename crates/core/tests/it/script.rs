@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use raftwright_core::{
-    AppendEntriesRequest, HeartbeatRequest, Identity, Input, LogIdOf, LogIdOption, Membership, Message, Round, Span,
-    VoteKind, VoteOf, VoteRequest, WriteId,
+    AppendEntriesRequest, HeartbeatRequest, Identity, Input, LogIdOf, LogIdOption, Membership, Message, Round,
+    SnapshotPolicy, Span, VoteKind, VoteOf, VoteRequest, WriteId,
 };
 
 use crate::cluster::{Body, Cluster, Packet, Setup};
@@ -155,8 +155,14 @@ fn call<T: Kind>(cluster: &mut Cluster<T>, verb: &str, words: &[&str], line: &st
             cluster.call(number(server), "initialize", |ticket| Input::Initialize { ticket, membership });
         }
         ("purge", [server, "to", index]) => {
-            let upto = cluster.servers[&number(server)].disk.live.get(number(index)).unwrap().log_id;
-            cluster.step(number(server), Input::Purge { upto });
+            cluster.step(number(server), Input::Purge { upto: number(index) });
+        }
+        ("snapshot", [server]) => cluster.step(number(server), Input::BuildSnapshot),
+        ("snapshot", [server, "done"]) => cluster.build_done(number(server), true),
+        ("snapshot", [server, "failed"]) => cluster.build_done(number(server), false),
+        ("installed", [server]) => cluster.install_done(number(server)),
+        ("builds", [server, "wait"]) => {
+            cluster.servers.get_mut(&number(server)).unwrap().machine_held = true;
         }
         _ => panic!("not a command: {name}"),
     }
@@ -174,6 +180,11 @@ fn set_up<T: Kind>(words: &[&str]) -> Cluster<T> {
             "no-pre-vote" => setup.config.pre_vote = false,
             "learners" => setup.learners = numbers(words.next().unwrap()),
             "one-by-one" => setup.stream.request_entries_max = 1,
+            "snapshot-every" => {
+                setup.config.snapshot_policy = SnapshotPolicy::LogsSinceLast(number(words.next().unwrap()));
+            }
+            "keep" => setup.config.log_keep = number(words.next().unwrap()),
+            "keep-for-followers" => setup.config.log_keep_for_followers_max = number(words.next().unwrap()),
             "writes" => setup.config.writes_max = number(words.next().unwrap()) as usize,
             "window" => setup.stream.inflight_requests_max = number(words.next().unwrap()) as usize,
             word => panic!("not a property of a cluster: {word}"),
@@ -252,13 +263,20 @@ fn kind_of<T: Kind>(packet: &Packet<T>) -> &'static str {
         Body::VoteAnswer(_) => "vote-answer",
         Body::HeartbeatAnswer(_) => "heartbeat-answer",
         Body::AppendAnswer { .. } => "append-answer",
+        Body::Snapshot { .. } => "snapshot",
+        Body::SnapshotAnswer { .. } => "snapshot-answer",
     }
 }
 
 fn on_the_wire<T: Kind>(packet: &Packet<T>) -> String {
     let detail = match &packet.body {
         Body::Append { request, .. } => format!(" {}", say::append(request)),
-        Body::Control(_) | Body::VoteAnswer(_) | Body::HeartbeatAnswer(_) | Body::AppendAnswer { .. } => {
+        Body::Snapshot { request, .. } => format!(" {}", say::snapshot(request)),
+        Body::Control(_)
+        | Body::VoteAnswer(_)
+        | Body::HeartbeatAnswer(_)
+        | Body::AppendAnswer { .. }
+        | Body::SnapshotAnswer { .. } => {
             format!(" {}", kind_of(packet))
         }
     };

@@ -65,7 +65,7 @@ impl<T: Kind> Solo<T> {
         log.extend(items(&start.terms));
         let applied = start.committed.checked_sub(1).map(|at| log[at].log_id);
         let image = Image { vote: start.vote, purged: None, log };
-        let restored = image.restored(applied, &StoredMembership::default());
+        let restored = image.restored(applied, &StoredMembership::default(), None);
         let mut solo = Self::restore(start.id, start.config, restored);
         solo.log = image.log.iter().map(|item| item.log_id).collect();
         solo
@@ -113,6 +113,7 @@ impl<T: Kind> Solo<T> {
                     match op {
                         Write::Append(entries) => self.log.extend(entries.iter().map(RaftEntry::log_id)),
                         Write::Truncate { since } => self.log.retain(|id| id.index < *since),
+                        Write::Purge { upto } if !self.log.contains(upto) => self.log.clear(),
                         Write::Vote(_) | Write::Purge { .. } => {}
                     }
                 }
@@ -124,6 +125,8 @@ impl<T: Kind> Solo<T> {
                 | Effect::OpenStream { .. }
                 | Effect::CloseStream { .. }
                 | Effect::Apply { .. }
+                | Effect::BuildSnapshot { .. }
+                | Effect::InstallSnapshot { .. }
                 | Effect::Note(_) => {}
             }
             self.done.push(effect);

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use raftwright_core::{
-    AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, Identity, LogIdOf, LogIdOption, PeerRefusal, RaftEntry,
-    Report, Rng, Span, Stream, StreamConfig, StreamEffect, StreamInput, Tail, Time,
+    AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, Identity, InstallOutcome, InstallSnapshotResponse,
+    LogIdOf, LogIdOption, PeerRefusal, RaftEntry, Report, Rng, Span, Stream, StreamConfig, StreamEffect, StreamInput,
+    Tail, Time,
 };
 
 use crate::disk::{Disk, Image};
@@ -26,6 +27,8 @@ struct Rig {
     sent: VecDeque<(u64, AppendEntriesRequest<Standard>)>,
     /// The read that is under way.
     read: Option<StreamEffect<Standard>>,
+    /// The epoch of a snapshot that is to be sent.
+    snapshot: Option<u64>,
     reports: Vec<Report<Standard>>,
     reads: usize,
 }
@@ -39,8 +42,16 @@ impl Rig {
         let tail = Tail { last: log.last().unwrap().log_id, committed: None };
         let stream = Stream::new(config, identity(1), led::<Standard>(TERM, 1), next, tail, 1);
         let disk = Disk::new(Image { vote: None, purged: None, log });
-        let mut rig =
-            Self { stream, now: Time::ZERO, disk, sent: VecDeque::new(), read: None, reports: Vec::new(), reads: 0 };
+        let mut rig = Self {
+            stream,
+            now: Time::ZERO,
+            disk,
+            sent: VecDeque::new(),
+            read: None,
+            snapshot: None,
+            reports: Vec::new(),
+            reads: 0,
+        };
         rig.step(StreamInput::Wake);
         rig
     }
@@ -58,6 +69,7 @@ impl Rig {
                     assert_eq!(epoch, self.stream.epoch(), "only the present epoch sends");
                     self.sent.push_back((epoch, request));
                 }
+                StreamEffect::SendSnapshot { epoch } => self.snapshot = Some(epoch),
                 StreamEffect::Report(report) => self.reports.push(report),
             }
         }
@@ -69,8 +81,8 @@ impl Rig {
             return false;
         };
         let input = match self.disk.read(start, end, bytes_max, entries_max, prev) {
-            Some((prev, entries)) => StreamInput::Entries { epoch, prev, entries },
-            None => StreamInput::Purged { epoch },
+            Ok((prev, entries)) => StreamInput::Entries { epoch, prev, entries },
+            Err(purged) => StreamInput::Purged { epoch, purged },
         };
         self.step(input);
         true
@@ -84,6 +96,13 @@ impl Rig {
     fn answer(&mut self, outcome: AppendOutcome<Standard>) {
         let (epoch, _) = self.sent.pop_front().expect("something was sent");
         self.step(StreamInput::Answer { epoch, response: AppendEntriesResponse { from: identity(2), outcome } });
+    }
+
+    /// The target answers the snapshot.
+    fn snapshot_answered(&mut self, last_log_id: LogIdOf<Standard>, outcome: InstallOutcome<Standard>) {
+        let epoch = self.snapshot.take().expect("a snapshot is on its way");
+        let response = InstallSnapshotResponse { from: identity(2), outcome };
+        self.step(StreamInput::SnapshotSent { epoch, last_log_id, response });
     }
 
     /// The target stores the oldest send.
@@ -244,7 +263,7 @@ fn answers_of_an_old_epoch_do_not_count() {
     }
     rig.step(StreamInput::Failed { epoch: old });
     rig.step(StreamInput::Entries { epoch: old, prev: Some(id(TERM, 2)), entries: vec![Item::at(id(TERM, 3), "x")] });
-    rig.step(StreamInput::Purged { epoch: old });
+    rig.step(StreamInput::Purged { epoch: old, purged: id(TERM, 2) });
     assert_eq!(rig.reports.len(), reports);
     assert!(rig.sent.is_empty());
     assert_eq!(rig.stream.inflight(), (0, 0));
@@ -339,13 +358,92 @@ fn what_was_purged_needs_a_snapshot_and_is_never_sent() {
     let mut rig = Rig::new(small(), &[TERM; 20], 3);
     rig.disk.submit(raftwright_core::WriteId(1), raftwright_core::Write::Purge { upto: id(TERM, 10) });
     rig.read_all();
+    assert!(rig.reports.is_empty(), "perhaps the target has it");
+    assert_eq!(rig.sent[0].1.prev_log_id, Some(id(TERM, 10)));
+    rig.answer(AppendOutcome::Conflict { prev: id(TERM, 10), hint: Some(id(TERM, 4)) });
+    rig.read_all();
     assert_eq!(rig.reports, [Report::NeedsSnapshot]);
-    assert!(rig.sent.is_empty());
+    assert_eq!(rig.snapshot, Some(rig.stream.epoch()));
+    assert!(rig.sent.is_empty() && rig.stream.deadline().is_none(), "nothing else until the snapshot is answered");
     // The entry right behind what was purged still has its previous log id.
     let mut rig = Rig::new(small(), &[TERM; 20], 11);
     rig.disk.submit(raftwright_core::WriteId(1), raftwright_core::Write::Purge { upto: id(TERM, 10) });
     rig.read_all();
     assert_eq!(rig.sent[0].1.prev_log_id, Some(id(TERM, 10)));
+}
+
+/// What a snapshot holds is matched, and what follows it comes from the log; or from another snapshot, if that was purged.
+#[test]
+fn the_log_goes_on_where_the_snapshot_ends() {
+    for purged_meanwhile in [10, 12, 14] {
+        let mut rig = at_a_snapshot();
+        if purged_meanwhile > 10 {
+            let upto = id(TERM, purged_meanwhile);
+            rig.disk.submit(raftwright_core::WriteId(2), raftwright_core::Write::Purge { upto });
+        }
+        rig.snapshot_answered(id(TERM, 12), InstallOutcome::Installed);
+        rig.read_all();
+        assert_eq!(rig.reports[1], Report::Matched { from: identity(2), matched: id(TERM, 12) });
+        assert_eq!(rig.on_the_way()[0].0, purged_meanwhile.max(12) + 1, "purged up to {purged_meanwhile}");
+        if purged_meanwhile == 14 {
+            rig.answer(AppendOutcome::Conflict { prev: id(TERM, 14), hint: Some(id(TERM, 12)) });
+            rig.read_all();
+            assert_eq!(rig.snapshot, Some(rig.stream.epoch()), "a newer snapshot");
+        }
+    }
+}
+
+/// A snapshot that does not get there, or is refused, is tried again, later; the target is asked anew before.
+#[test]
+fn a_snapshot_that_fails_is_tried_again() {
+    for outcome in [
+        None,
+        Some(InstallOutcome::Refused(PeerRefusal::Busy)),
+        Some(InstallOutcome::HigherVote(vote::<Standard>(1, 3))),
+    ] {
+        let mut rig = at_a_snapshot();
+        match outcome {
+            None => rig.step(StreamInput::Failed { epoch: rig.stream.epoch() }),
+            Some(outcome) => rig.snapshot_answered(id(TERM, 12), outcome),
+        }
+        assert!(rig.stream.deadline().is_some() && rig.reports.len() == 1);
+        rig.snapshot = None;
+        rig.wake_at_deadline();
+        rig.read_all();
+        assert_eq!(rig.sent[0].1.prev_log_id, Some(id(TERM, 10)));
+        rig.answer(AppendOutcome::Conflict { prev: id(TERM, 10), hint: None });
+        rig.read_all();
+        assert_eq!(rig.snapshot, Some(rig.stream.epoch()));
+    }
+}
+
+/// A higher vote ends it; an answer to a snapshot that was given up counts for nothing.
+#[test]
+fn an_answer_to_a_snapshot_counts_in_its_epoch() {
+    let mut rig = at_a_snapshot();
+    let old = rig.stream.epoch();
+    rig.step(StreamInput::Failed { epoch: old });
+    let response = InstallSnapshotResponse { from: identity(2), outcome: InstallOutcome::Installed };
+    rig.step(StreamInput::SnapshotSent { epoch: old, last_log_id: id(TERM, 12), response });
+    assert_eq!(rig.reports.len(), 1, "an old one");
+    let mut rig = at_a_snapshot();
+    let higher = vote::<Standard>(TERM + 1, 3);
+    rig.snapshot_answered(id(TERM, 12), InstallOutcome::HigherVote(higher));
+    assert_eq!(rig.reports[1], Report::HigherVote { from: identity(2), vote: higher });
+    rig.now += Span::from_secs(10);
+    rig.step(StreamInput::Wake);
+    assert!(rig.read.is_none() && rig.sent.is_empty());
+}
+
+/// A stream whose target lacks what was purged, up to index 10.
+fn at_a_snapshot() -> Rig {
+    let mut rig = Rig::new(small(), &[TERM; 20], 11);
+    rig.disk.submit(raftwright_core::WriteId(1), raftwright_core::Write::Purge { upto: id(TERM, 10) });
+    rig.read_all();
+    rig.answer(AppendOutcome::Conflict { prev: id(TERM, 10), hint: None });
+    rig.read_all();
+    assert!(rig.snapshot.is_some());
+    rig
 }
 
 /// BUGS 37: entries that are not what was asked for are not sent; a log that is another leader's by now neither.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cli::data::DataCommand;
 use crate::cli::parse;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such key, 4 the key is not as asked (nothing was written),
-5 unknown whether it was written.";
+5 unknown whether it was written, 6 a data directory is damaged.";
 
 const ROOT_EXAMPLES: &str = "\
 Examples:
@@ -107,6 +108,12 @@ pub(super) enum Command {
         /// What to do.
         #[command(subcommand)]
         command: MemberCommand,
+    },
+    /// Look at the data directory of a stopped server, and repair it
+    Data {
+        /// What to do.
+        #[command(subcommand)]
+        command: DataCommand,
     },
     /// Hand the leadership to another server
     TransferLeader {

@@ -10,6 +10,7 @@ pub(super) const USAGE: u8 = 2;
 const NO_SUCH_KEY: u8 = 3;
 const CONFLICT: u8 = 4;
 const UNKNOWN: u8 = 5;
+const DAMAGED: u8 = 6;
 const INTERRUPTED: u8 = 130;
 
 /// Why a command failed, in a sentence that says what to do, and the exit code.
@@ -33,6 +34,11 @@ impl Failure {
     /// A signal ended it.
     pub fn interrupted() -> Self {
         Self { message: "interrupted".to_owned(), code: INTERRUPTED }
+    }
+
+    /// A data directory that no server opens.
+    pub fn damaged(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: DAMAGED }
     }
 
     /// A key that is not there.

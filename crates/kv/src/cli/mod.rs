@@ -2,6 +2,7 @@
 
 mod args;
 mod cluster;
+mod data;
 mod exit;
 mod keys;
 mod parse;
@@ -60,6 +61,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Init(args) => cluster::init(&remote, args).await,
             Command::Status => cluster::status(&remote).await,
             Command::Member { command } => cluster::member(&remote, command).await,
+            Command::Data { command } => data::run(&remote, command),
             Command::TransferLeader { id } => cluster::transfer_leader(&remote, id).await,
         }
     });

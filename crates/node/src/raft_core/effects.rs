@@ -40,6 +40,7 @@ where
                     self.streams.open(stream, target, node, vote, next);
                 }
                 Effect::CloseStream { stream } => self.streams.close(stream),
+                Effect::BuildSnapshot { .. } | Effect::InstallSnapshot { .. } => {}
                 Effect::Apply { upto } => self.on_apply(upto),
                 Effect::Reply { ticket, reply } => self.on_reply(ticket, reply),
                 Effect::Note(note) => tell(&note),
@@ -140,6 +141,10 @@ fn tell<T: raftwright_core::Types>(note: &Note<T>) {
         Note::Stranger { from } => {
             tracing::warn!(%from, "a message came from a server that is not the one the membership means");
         }
+        Note::SnapshotFailed { at } => {
+            tracing::warn!(%at, "a snapshot could not be built; the next one is tried later")
+        }
+        Note::SnapshotInstalled { last_log_id } => tracing::info!(%last_log_id, "a leader's snapshot was installed"),
         Note::TargetNeedsSnapshot { target } => tracing::warn!(%target, "a server needs what was purged here"),
     }
 }

@@ -49,7 +49,7 @@ struct Wanted<C: RaftTypeConfig> {
 /// What a read found.
 enum Found<C: RaftTypeConfig> {
     Entries { prev: Option<LogIdOf<C>>, entries: Vec<C::Entry> },
-    Purged,
+    Purged { purged: LogIdOf<C> },
 }
 
 /// Why a connection is left.
@@ -168,7 +168,7 @@ where
                 }
                 self.pump.step(match found? {
                     Found::Entries { prev, entries } => StreamInput::Entries { epoch: wanted.epoch, prev, entries },
-                    Found::Purged => StreamInput::Purged { epoch: wanted.epoch },
+                    Found::Purged { purged } => StreamInput::Purged { epoch: wanted.epoch, purged },
                 });
                 self.pump.run_effects();
             }
@@ -194,17 +194,19 @@ async fn find<C: RaftTypeConfig, LR: RaftLogReader<C>>(
     wanted: &Wanted<C>,
 ) -> Result<Found<C>, StorageError> {
     let before = wanted.start.saturating_sub(1);
-    let is_gone = |index: LogIndex| shared.purged().is_some_and(|purged| purged.index >= index);
+    let gone = |index: LogIndex| shared.purged().filter(|purged| purged.index >= index);
     let prev = match wanted.prev {
         Some(prev) => Some(prev),
         None if before == 0 => None,
         None => match shared.purged() {
             Some(purged) if purged.index == before => Some(purged),
-            Some(purged) if purged.index > before => return Ok(Found::Purged),
+            Some(purged) if purged.index > before => return Ok(Found::Purged { purged }),
             Some(_) | None => match reader.try_get_log_entries(before..wanted.start).await?.first() {
                 Some(entry) => Some(entry.log_id()),
-                None if is_gone(before) => return Ok(Found::Purged),
-                None => return Err(StorageError::missing_entry(before)),
+                None => match gone(before) {
+                    Some(purged) => return Ok(Found::Purged { purged }),
+                    None => return Err(StorageError::missing_entry(before)),
+                },
             },
         },
     };
@@ -215,8 +217,10 @@ async fn find<C: RaftTypeConfig, LR: RaftLogReader<C>>(
     match entries.first() {
         Some(first) if first.log_id().index == wanted.start => Ok(Found::Entries { prev, entries }),
         None if wanted.start >= wanted.end => Ok(Found::Entries { prev, entries }),
-        Some(_) | None if is_gone(wanted.start) => Ok(Found::Purged),
-        Some(_) | None => Err(StorageError::missing_entry(wanted.start)),
+        Some(_) | None => match gone(wanted.start) {
+            Some(purged) => Ok(Found::Purged { purged }),
+            None => Err(StorageError::missing_entry(wanted.start)),
+        },
     }
 }
 
@@ -261,6 +265,7 @@ impl<C: RaftTypeConfig> Pump<C> {
                     self.unanswered.push_back(epoch);
                     self.lane.push(request);
                 }
+                StreamEffect::SendSnapshot { .. } => {}
                 StreamEffect::Report(report) => self.shared.notify.report(self.stream, report),
             }
         }

@@ -153,13 +153,20 @@ impl<SM: StateMachine> ServerBuilder<SM> {
         let (log_dir, wal) = (Arc::clone(&dir), self.wal);
         let (log, report) = blocking(move || WalLog::open(log_dir, wal)).await??;
         tracing::info!(node = id, identity = ?dir.identity(), ?report, "log opened");
+        let log_end = log.end();
         let listener = Listener::from_socket(socket, Arc::clone(&gate) as _, self.limits);
         let addr = listener.local_addr().map_err(|error| StartError::Runtime(error.to_string()))?;
         let advertise = self.advertise.or_else(|| initial.get(&id).cloned()).unwrap_or_else(|| addr.to_string());
 
         let dialer = Dialer::new(Arc::clone(&gate) as _, self.limits, runtime.random_u64());
         let network = TcpNetworkFactory::<EasyConfig>::new(dialer);
-        let raft = Raft::new(id, Arc::new(config), network, log, Replicated::new(machine)).await?;
+        let raft = match Raft::new(id, Arc::new(config), network, log, Replicated::new(machine)).await {
+            Ok(raft) => raft,
+            Err(fatal) => {
+                super::log_ended(log_end, id).await;
+                return Err(fatal.into());
+            }
+        };
         let service = Arc::new(Service::<SM>::new(dir.identity(), raft, Arc::clone(&gate)));
         // Whoever connects is judged by the membership that the log holds, from the first connection on.
         let stored = service.raft().with_raft_state(|replica| replica.membership().clone()).await?;
@@ -168,7 +175,7 @@ impl<SM: StateMachine> ServerBuilder<SM> {
             tokio::spawn(watch_membership(service.raft().server_metrics(), Arc::clone(&gate), dir.identity()));
         let listener = listener.serve(RaftHandler::new(Peers(Arc::clone(&service))));
         drop(dir);
-        let server = Server::new(service, gate, listener, watcher, addr, advertise);
+        let server = Server::new(service, gate, listener, watcher, addr, advertise, log_end);
         match founds {
             true => server.found(initial).await,
             false => Ok(server),

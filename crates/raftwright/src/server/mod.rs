@@ -10,6 +10,7 @@ use std::time::Duration;
 use raftwright_net::ServerHandle;
 use raftwright_node::{Raft, RaftServerMetrics};
 use raftwright_traits::{AsyncRuntime, BasicNode, InitializeError, LogIdOption, RaftError, Span, TokioRuntime};
+use raftwright_wal::WalEnd;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -47,6 +48,7 @@ struct Running {
     listener: ServerHandle,
     watcher: JoinHandle<()>,
     runtime: tokio::runtime::Handle,
+    log: WalEnd,
 }
 
 impl<SM: StateMachine> std::fmt::Debug for Server<SM> {
@@ -101,8 +103,9 @@ impl<SM: StateMachine> Server<SM> {
         watcher: JoinHandle<()>,
         addr: SocketAddr,
         advertise: String,
+        log: WalEnd,
     ) -> Self {
-        let running = Some(Running { listener, watcher, runtime: tokio::runtime::Handle::current() });
+        let running = Some(Running { listener, watcher, runtime: tokio::runtime::Handle::current(), log });
         Self { service, gate, running: Mutex::new(running), addr, advertise }
     }
 
@@ -220,7 +223,8 @@ impl<SM: StateMachine> Server<SM> {
     }
 
     /// Ends the server: stops listening, lets what is under way finish within a grace period, ends every task, and lets
-    /// go of the data directory. Nothing of it runs any more when this returns. Doing it again does nothing.
+    /// go of the data directory. Nothing of it runs any more when this returns, unless the disk hangs: then the writer of
+    /// the log, and with it the lock on the directory, stays behind. Doing it again does nothing.
     pub async fn shutdown(&self) {
         let mut running = self.running.lock().await;
         if let Some(running) = running.take() {
@@ -239,6 +243,17 @@ impl Running {
         // It was aborted, or has ended by itself: both are as wanted.
         let _ended = self.watcher.await;
         gate.close();
+        log_ended(self.log, service.id()).await;
+    }
+}
+
+/// How long a server that stops waits for the writer of its log. A disk that hangs keeps it longer, and nobody else.
+const LOG_END_MAX: Duration = Duration::from_secs(5);
+
+/// Waits until the log's writer is gone, so that the data directory can be opened again.
+pub(crate) async fn log_ended(end: WalEnd, node: u64) {
+    if timeout(LOG_END_MAX, end).await.is_err() {
+        tracing::error!(node, "the disk does not answer: the log is still being closed, and its directory locked");
     }
 }
 

@@ -390,6 +390,7 @@ impl Cluster {
                     self.queue.push(self.now.after(CALL_TIMEOUT), Event::CallTimeout(node, id));
                     self.send(node, target, Wire::Append(id, request));
                 }
+                StreamEffect::SendSnapshot { .. } => {}
                 StreamEffect::Report(report) => {
                     self.give(node, boot, Work::Input(Input::Stream { stream, report }));
                 }
@@ -409,8 +410,8 @@ impl Cluster {
         let log = server.store.readable();
         let ReadRequest { epoch, start, end, entries_max, bytes_max } = request;
         let prev_index = start.saturating_sub(1);
-        let input = if prev_index < log.purged().index_or_zero() {
-            StreamInput::Purged { epoch }
+        let input = if let Some(purged) = log.purged().filter(|purged| prev_index < purged.index) {
+            StreamInput::Purged { epoch, purged }
         } else {
             let prev = log.log_id_at(prev_index);
             let mut bytes = 0;

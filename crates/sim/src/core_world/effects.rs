@@ -47,6 +47,7 @@ impl Cluster {
                     process.lines.remove(&stream);
                 }
             }
+            Effect::BuildSnapshot { .. } | Effect::InstallSnapshot { .. } => {}
             Effect::Apply { upto } => {
                 let Some(process) = self.servers.process(node, boot) else { return };
                 process.apply_upto = process.apply_upto.max(upto.index);

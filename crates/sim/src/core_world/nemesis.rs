@@ -693,7 +693,8 @@ impl Cluster {
         {
             let boot = server.boot;
             self.note_fault(Fault::Purge, node, || format!("up to {upto}"));
-            self.give(node, boot, Work::Input(Input::Purge { upto }));
+            self.give(node, boot, Work::Input(Input::SnapshotBuilt { last_log_id: upto }));
+            self.give(node, boot, Work::Input(Input::Purge { upto: upto.index }));
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use raftwright_core::{ReplicaConfig, Span, StreamConfig};
+use raftwright_core::{ReplicaConfig, SnapshotPolicy, Span, StreamConfig};
 
 use crate::world::{LinkProfile, Rng};
 
@@ -190,7 +190,7 @@ impl Profile {
     }
 
     fn draw_replica(calm: bool, rng: &mut Rng) -> ReplicaConfig {
-        let mut config = ReplicaConfig::default();
+        let mut config = ReplicaConfig { snapshot_policy: SnapshotPolicy::Never, ..ReplicaConfig::default() };
         if calm {
             return config;
         }

@@ -94,6 +94,7 @@ impl Server {
             last_log_id: log.last(),
             committed: machine.applied(),
             memberships,
+            snapshot: None,
         };
         let replica = Replica::new(profile.replica.clone(), self.identity(), restored, self.local(now), seed)?;
         self.boot += 1;

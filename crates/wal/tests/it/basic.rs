@@ -48,7 +48,9 @@ impl Node {
     }
 
     fn stop(self) {
+        let end = self.log.end();
         drop(self.thread);
+        end.wait();
     }
 }
 

@@ -185,6 +185,44 @@ fn the_space_is_bounded_by_what_is_live() {
     assert_eq!(Model::of(&node.log).entries.len(), 3000 - 1 - 2965);
 }
 
+/// Votes alone bound themselves, before anything was purged and whether there are entries or not: what is not live goes.
+#[test]
+fn the_space_of_votes_is_bounded_without_a_purge() {
+    let disk = SimDisk::new(3);
+    let mut node = Node::open(&disk).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for term in 1..2000u64 {
+        node.done(Op::Vote(term.to_le_bytes().to_vec().into()));
+        if term % 300 == 0 {
+            // Entries that a new leader takes away again.
+            node.done(Op::Append(vec![entry(1, 1, 700), entry(1, 2, 9)]));
+            node.done(Op::Truncate { from: 1 });
+        }
+        node.writer.housekeep();
+        node.writer.housekeep();
+        let files = disk.files();
+        assert!(files.len() <= 6, "{term}: {files:?}");
+        seen.extend(files);
+        if term % 97 == 0 {
+            let image = disk.fork(term);
+            image.power_cut(Loss::Everything);
+            assert_eq!(Model::of(&Node::open(&image).unwrap().log), Model::of(&node.log));
+        }
+    }
+    assert!(seen.len() > 100, "many segments came and went: {}", seen.len());
+}
+
+/// What is prepared while a log closes would only be removed at the next start.
+#[test]
+fn nothing_is_prepared_while_the_log_closes() {
+    let disk = SimDisk::new(1);
+    let mut node = node(&disk);
+    node.done(Op::Append(vec![entry(1, 2, 3000)]));
+    node.writer.close().unwrap();
+    assert!(!node.writer.housekeep());
+    assert!(!disk.files().contains(&Path::new(ROOT).join("wal/spare")));
+}
+
 /// A segment that cannot be removed, or of which that is not durable, stays the oldest: a gap would look like a loss.
 #[test]
 fn segments_go_in_order_also_when_one_cannot_go() {

@@ -10,7 +10,7 @@ use raftwright_traits::testing::{
 };
 use raftwright_traits::{Defensive, StorageError, StorageErrorKind, StoreExt};
 use raftwright_wal::testing::{Loss, SimDisk};
-use raftwright_wal::{DataDir, DataDirOptions, WalLog};
+use raftwright_wal::{DataDir, DataDirOptions, WalEnd, WalLog};
 
 use crate::harness::{OPTIONS, ROOT};
 
@@ -36,6 +36,12 @@ impl PowerSwitch for Power {
     }
 }
 
+/// A disk, and the end of the log that was opened on it last.
+struct Shelf {
+    disk: SimDisk,
+    end: Option<WalEnd>,
+}
+
 /// Logs on simulated disks, each with an incarnation of its own.
 #[derive(Default)]
 struct OnSimDisk {
@@ -49,16 +55,20 @@ fn refused(error: impl std::error::Error) -> StorageError {
 impl StoreBuilder<Types> for OnSimDisk {
     type LogStore = WalLog<Types, SimDisk>;
     type StateMachine = TestMachine<Types>;
-    type Media = SimDisk;
+    type Media = Shelf;
 
-    async fn media(&self) -> Result<SimDisk, StorageError> {
-        Ok(SimDisk::new(self.opened.fetch_add(1, Ordering::Relaxed)))
+    async fn media(&self) -> Result<Shelf, StorageError> {
+        Ok(Shelf { disk: SimDisk::new(self.opened.fetch_add(1, Ordering::Relaxed)), end: None })
     }
 
-    async fn open(&self, disk: &mut SimDisk) -> Result<(Self::LogStore, Self::StateMachine), StorageError> {
+    async fn open(&self, shelf: &mut Shelf) -> Result<(Self::LogStore, Self::StateMachine), StorageError> {
+        if let Some(end) = shelf.end.take() {
+            end.await;
+        }
         let options = DataDirOptions { node_id: 1, random: self.opened.fetch_add(1, Ordering::Relaxed) };
-        let dir = DataDir::open(disk.clone(), Path::new(ROOT), options).map_err(refused)?;
+        let dir = DataDir::open(shelf.disk.clone(), Path::new(ROOT), options).map_err(refused)?;
         let (log, _) = WalLog::open(Arc::new(dir), OPTIONS).map_err(refused)?;
+        shelf.end = Some(log.end());
         Ok((log, TestMachine::default()))
     }
 
@@ -74,8 +84,8 @@ impl StoreBuilder<Types> for OnSimDisk {
         number
     }
 
-    fn power(&self, disk: &SimDisk) -> Option<Arc<dyn PowerSwitch>> {
-        Some(Arc::new(Power(disk.clone())))
+    fn power(&self, shelf: &Shelf) -> Option<Arc<dyn PowerSwitch>> {
+        Some(Arc::new(Power(shelf.disk.clone())))
     }
 
     fn spawn(&self, work: Work) -> Result<(), NotOffered> {
@@ -91,14 +101,14 @@ struct Watched(OnSimDisk);
 impl StoreBuilder<Types> for Watched {
     type LogStore = StoreExt<Types, WalLog<Types, SimDisk>>;
     type StateMachine = TestMachine<Types>;
-    type Media = SimDisk;
+    type Media = Shelf;
 
-    async fn media(&self) -> Result<SimDisk, StorageError> {
+    async fn media(&self) -> Result<Shelf, StorageError> {
         self.0.media().await
     }
 
-    async fn open(&self, disk: &mut SimDisk) -> Result<(Self::LogStore, Self::StateMachine), StorageError> {
-        let (log, machine) = self.0.open(disk).await?;
+    async fn open(&self, shelf: &mut Shelf) -> Result<(Self::LogStore, Self::StateMachine), StorageError> {
+        let (log, machine) = self.0.open(shelf).await?;
         let log = StoreExt::new(log);
         log.switch().set_defensive(Defensive::On);
         Ok((log, machine))
@@ -116,8 +126,8 @@ impl StoreBuilder<Types> for Watched {
         self.0.node_id(number)
     }
 
-    fn power(&self, disk: &SimDisk) -> Option<Arc<dyn PowerSwitch>> {
-        self.0.power(disk)
+    fn power(&self, shelf: &Shelf) -> Option<Arc<dyn PowerSwitch>> {
+        self.0.power(shelf)
     }
 
     fn spawn(&self, work: Work) -> Result<(), NotOffered> {

@@ -186,7 +186,9 @@ fn dropping_the_store_finishes_what_was_submitted() {
     for index in 1..=500 {
         log.append(vec![normal(CommittedTerm::new(1, None), index, "payload")], token(index));
     }
+    let end = log.end();
     drop(log);
+    end.wait();
     let told: Vec<u64> = sink.0.lock().unwrap().iter().filter(|(_, r)| r.is_ok()).map(|(write, _)| *write).collect();
     assert_eq!(told, (0..=500).collect::<Vec<u64>>(), "all, in order");
     assert_eq!(now(open().get_log_state()).unwrap().last_log_id.unwrap().index, 500);
