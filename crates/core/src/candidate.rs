@@ -10,7 +10,7 @@ use crate::{Effects, Note, Time, Types, VoteKind, VoteOf, VoteRequest, VoteRespo
 impl<T: Types> Candidacy<T> {
     /// Asks the others whether they would vote for us. Nothing changes, here or there (Thesis §9.6).
     pub(crate) fn ask(state: &mut State<T>, asked: VoteOf<T>, now: Time, effects: &mut Effects<T>) -> Self {
-        let request = Self::request(state, asked, VoteKind::PreVote);
+        let request = Self::request(state, asked, VoteKind::PreVote, None);
         effects.note(Note::ElectionStarted { pre_vote: true, vote: asked });
         state.keep(crate::outbox::Promised::Campaign(request), effects);
         // Asking is cheap and disturbs nobody, so it is repeated soon: some voter may just not have missed its leader yet.
@@ -29,14 +29,16 @@ impl<T: Types> Candidacy<T> {
         effects: &mut Effects<T>,
     ) -> Self {
         effects.note(Note::ElectionStarted { pre_vote: false, vote: asked });
+        // Who asked us to take over is the leader that we have followed until now.
+        let permit = if kind == VoteKind::Transfer { state.vote } else { None };
         state.set_vote(now, asked, effects);
-        let request = Self::request(state, asked, kind);
+        let request = Self::request(state, asked, kind, permit);
         state.promise(Promise::campaign(request), 0, effects);
         Self { asked, granted: BTreeSet::new(), own_vote_durable: false, ends_at: state.election_time(now) }
     }
 
-    fn request(state: &State<T>, vote: VoteOf<T>, kind: VoteKind) -> VoteRequest<T> {
-        VoteRequest { from: state.identity, vote, last_log_id: state.last(), kind }
+    fn request(state: &State<T>, vote: VoteOf<T>, kind: VoteKind, permit: Option<VoteOf<T>>) -> VoteRequest<T> {
+        VoteRequest { from: state.identity, vote, last_log_id: state.last(), kind, permit }
     }
 
     /// A voter has answered. Only an explicit grant of what we ask for counts (BUGS 48).

@@ -2,6 +2,24 @@
 
 use crate::{SnapshotPolicy, Span};
 
+/// How much faster than another a server's clock may run, at most. A lease is that much shorter than the promise it rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClockDrift {
+    per_mille: u32,
+}
+
+impl ClockDrift {
+    /// So many thousandths: 10 means that while one clock shows 1000 ms, another shows at most 1010 ms.
+    pub const fn per_mille(per_mille: u32) -> Self {
+        Self { per_mille }
+    }
+
+    /// How much time passes on the slower clock, at the least, while this much passes on the faster one.
+    pub(crate) fn shortened(self, span: Span) -> Span {
+        Span::from_nanos(span.as_nanos() / (1000 + u64::from(self.per_mille)) * 1000)
+    }
+}
+
 /// The settings of a [`Replica`](crate::Replica).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaConfig {
@@ -11,7 +29,8 @@ pub struct ReplicaConfig {
     /// unless it is alone.
     pub enable_heartbeat: bool,
     /// The shortest time without a leader after which a server starts an election. Also how long a server that has
-    /// heard from a leader refuses to vote for another (leader stickiness, Thesis §4.2.3).
+    /// heard from a leader refuses to vote for another (leader stickiness, Thesis §4.2.3), so the promise that leases rest
+    /// on: it must be the same on every server.
     pub election_timeout_min: Span,
     /// The longest such time. A leader that has not heard from a quorum for so long steps down (check-quorum, Thesis
     /// §6.2), and so does one whose disk has not completed a write for so long.
@@ -25,6 +44,9 @@ pub struct ReplicaConfig {
     pub writes_max: usize,
     /// Most answers that wait for a write. Past it, requests are refused as busy.
     pub promises_max: usize,
+    /// The bound on clock drift under which a leader trusts its lease (Thesis §6.4.1); `None`: there are no leases, and
+    /// reads that ask for one wait for a round.
+    pub clock_drift_max: Option<ClockDrift>,
     /// Most linearizable reads that wait for their round. Past it, reads are refused as busy.
     pub reads_max: usize,
     /// When a snapshot is built by itself.
@@ -47,6 +69,7 @@ impl Default for ReplicaConfig {
             uncommitted_bytes_max: 64 << 20,
             writes_max: 1024,
             promises_max: 8192,
+            clock_drift_max: Some(ClockDrift::per_mille(100)),
             reads_max: 65_536,
             snapshot_policy: SnapshotPolicy::Either { logs: 100_000, bytes: 256 << 20 },
             log_keep: 1_000,

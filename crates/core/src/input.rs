@@ -81,10 +81,12 @@ pub enum Input<T: Types> {
         /// The entry.
         entry: T::Entry,
     },
-    /// A linearizable read (read-index, Thesis §6.4).
+    /// A read: how fresh must the state machine be that serves it?
     Read {
         /// Answered by [`Reply::Read`](crate::Reply::Read) or a refusal.
         ticket: Ticket,
+        /// What must be known before it is served.
+        policy: ReadPolicy,
     },
     /// Add a learner, or set what is stored about a member.
     AddLearner {
@@ -150,6 +152,22 @@ pub enum Input<T: Types> {
     /// Work by these settings from now on. What was promised under the old ones stays promised, so timeouts that others
     /// rely on must not shrink while they do.
     Configure(ReplicaConfig),
+}
+
+/// What a leader must know before a read is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum ReadPolicy {
+    /// Linearizable: a quorum has confirmed, in a round sent after the read came, that this server leads (Thesis §6.4).
+    #[default]
+    ReadIndex,
+    /// Linearizable as long as clocks drift no more than
+    /// [`clock_drift_max`](crate::ReplicaConfig::clock_drift_max): a quorum has promised not to vote for another yet
+    /// (Thesis §6.4.1). Without a lease, as `ReadIndex`.
+    Lease,
+    /// At most so stale: a quorum has confirmed that this server leads in a round sent no longer ago than this. Otherwise, as
+    /// `ReadIndex`.
+    AckedWithin(crate::Span),
 }
 
 /// What a [`Stream`](crate::Stream) tells the replica. Knowledge only: guesses stay in the stream.

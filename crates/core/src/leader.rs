@@ -2,6 +2,7 @@
 
 mod changes;
 mod progress;
+mod reads;
 mod targets;
 mod transfer;
 
@@ -41,6 +42,9 @@ pub(crate) struct Leading<T: Types> {
     /// Changes asked for while one that nobody asked for was under way. At most `WAITING_CHANGES_MAX`.
     waiting_changes: VecDeque<(Ticket, Change<T>)>,
     transfer: Option<Transfer<T>>,
+    /// Set once somebody was asked to take over: whatever becomes of it, that request may still arrive, and the voters are
+    /// free from their promise to this leader then. So this leadership has no lease any more.
+    lease_given_up: bool,
 }
 
 impl<T: Types> Leading<T> {
@@ -69,6 +73,7 @@ impl<T: Types> Leading<T> {
             change: None,
             waiting_changes: VecDeque::new(),
             transfer: None,
+            lease_given_up: false,
         };
         state.set_vote(now, vote, effects);
         effects.note(Note::BecameLeader { vote });
@@ -252,20 +257,6 @@ impl<T: Types> Leading<T> {
         self.uncommitted_bytes += bytes;
         effects.reply(ticket, Reply::Proposed(log_id));
         self.tell_tail(state, effects);
-    }
-
-    /// A client wants to read what is committed by now (Thesis §6.4). The state machine must get at least to the commit
-    /// index of now; and to our blank entry, since before that commits we do not know how much is committed.
-    pub(crate) fn on_read(&mut self, state: &mut State<T>, now: Time, ticket: Ticket, effects: &mut Effects<T>) {
-        if self.rounds.reads() >= state.config.reads_max {
-            return effects.reply(ticket, Reply::Refused(Refusal::Busy));
-        }
-        let blank = LogId::new(self.leader_id, self.first_index);
-        let read_log_id = state.committed.map_or(blank, |committed| committed.max(blank));
-        self.rounds.add_read(read_log_id, ticket);
-        if !self.rounds.is_under_way() {
-            self.beat(state, now, effects);
-        }
     }
 
     /// Nobody waits for this ticket any more.

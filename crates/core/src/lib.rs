@@ -39,11 +39,11 @@ mod types;
 mod vote;
 mod write_tracker;
 
-pub use config::{ReplicaConfig, StreamConfig};
+pub use config::{ClockDrift, ReplicaConfig, StreamConfig};
 pub use effect::{Effect, Note, Refusal, Reply, StepDown, Tail, Write};
 pub use effects::Effects;
 pub use ids::{Round, StreamId, Ticket, WriteId};
-pub use input::{Input, Report};
+pub use input::{Input, ReadPolicy, Report};
 pub use leader_id::{AdvancedLeaderId, CommittedLeaderId, CommittedTerm, LeaderId, StandardLeaderId};
 pub use log_id::{CommittedLeaderIdOf, LogId, LogIdOf, LogIdOption};
 pub use log_shape::LogShape;

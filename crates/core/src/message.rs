@@ -29,6 +29,10 @@ pub struct VoteRequest<T: Types> {
     pub last_log_id: Option<LogIdOf<T>>,
     /// What is asked.
     pub kind: VoteKind,
+    /// The vote of the leader that has asked the candidate to take over, if the kind is [`VoteKind::Transfer`]. It frees
+    /// the voter from its promise to that leader, and to no later one.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub permit: Option<VoteOf<T>>,
 }
 
 /// The answer to a [`VoteRequest`].

@@ -259,8 +259,9 @@ fn refuse_vote<T: Types>(
         Role::Leader(leading) => now.since(leading.confirmed_at()) < state.config.election_timeout_min,
         Role::Learner(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => state.is_leader_alive(now),
     };
-    if led && request.kind != VoteKind::Transfer {
-        // A leader that lives is not voted out: a server that was cut off or removed cannot disturb (Thesis §4.2.3).
+    if led && !is_permitted(state, request) {
+        // A leader that lives is not voted out: a server that was cut off or removed cannot disturb (Thesis §4.2.3). And its
+        // lease rests on this.
         return Some(None);
     }
     if state.outranks(&request.vote) || request.last_log_id < state.last() {
@@ -272,6 +273,13 @@ fn refuse_vote<T: Types>(
         return Some(None);
     }
     None
+}
+
+/// Whether the leader that we follow, or one elected after it, has asked the candidate to take over (Thesis §3.10). An earlier
+/// leader cannot give away what we have promised to a later one: its request may have been on its way for long.
+fn is_permitted<T: Types>(state: &State<T>, request: &VoteRequest<T>) -> bool {
+    request.kind == VoteKind::Transfer
+        && request.permit.is_some_and(|permit| permit.committed && !state.outranks(&permit))
 }
 
 /// Whether our log has the entry before the request's. An entry that contradicts what is committed is refused.

@@ -10,8 +10,8 @@ use crate::role::{Candidacy, Following, Next, Role};
 use crate::state::{Found, State};
 use crate::{
     CommittedLeaderIdOf, Effects, HeartbeatResponse, Identity, Input, LogId, LogIdOf, LogIdOption, LogIndex, LogShape,
-    MembershipOf, Note, RaftEntry, Refusal, ReplicaConfig, Reply, ServerState, StepDown, StoredMembership, StreamId,
-    Ticket, Time, Types, VoteKind, VoteOf, VoteResponse, WriteId,
+    MembershipOf, Note, RaftEntry, ReadPolicy, Refusal, ReplicaConfig, Reply, ServerState, StepDown, StoredMembership,
+    StreamId, Ticket, Time, Types, VoteKind, VoteOf, VoteResponse, WriteId,
 };
 
 /// One server of one group: its vote, the shape of its log, its commit index, what each other server is known to have,
@@ -159,7 +159,8 @@ impl<T: Types> Replica<T> {
         seed: u64,
     ) -> Result<Self, RestoreError<T>> {
         let mut state = State::new(config, identity, restored.check()?, now, seed);
-        let election_at = if state.is_alone() { now } else { state.election_time(now) };
+        // Alone, there is nobody to wait for but an earlier leader that may count on us still.
+        let election_at = if state.is_alone() && !state.has_promised() { now } else { state.election_time(now) };
         let following = Following { leader: None, election_at };
         let role = if state.is_electable() { Role::Follower(following) } else { Role::Learner(following) };
         Ok(Self { state, role, last_stream: StreamId(0), now })
@@ -214,7 +215,7 @@ impl<T: Types> Replica<T> {
                 Next::Stay
             }
             Input::Propose { ticket, entry } => self.on_propose(now, ticket, entry, effects),
-            Input::Read { ticket } => self.on_read(now, ticket, effects),
+            Input::Read { ticket, policy } => self.on_read(now, ticket, policy, effects),
             Input::AddLearner { ticket, id, node } => {
                 self.on_change(now, ticket, Change::AddLearner(id, node), effects)
             }
@@ -222,7 +223,7 @@ impl<T: Types> Replica<T> {
             Input::ChangeMembership { ticket, voters, retain } => {
                 self.on_change(now, ticket, Change::Voters(voters, retain), effects)
             }
-            Input::Elect => self.on_elect(),
+            Input::Elect => self.on_elect(now),
             Input::Beat => self.on_beat(now, effects),
             Input::TransferLeader { ticket, to } => self.on_transfer(now, ticket, to, effects),
             Input::Forget { ticket } => self.on_forget(ticket),
@@ -282,14 +283,23 @@ impl<T: Types> Replica<T> {
         }
     }
 
-    fn on_elect(&mut self) -> Next<T> {
+    fn on_elect(&mut self, now: Time) -> Next<T> {
         // A leader has won already, and a learner cannot (BUGS 35); and each campaign is a write.
         let installing = self.state.snapshots.is_installing();
         if self.is_leader() || !self.state.is_electable() || self.state.is_write_queue_full() || installing {
-            Next::Stay
-        } else {
-            Next::Campaign(VoteKind::Vote)
+            return Next::Stay;
         }
+        let Some(free_at) = self.state.promised_until(now) else { return Next::Campaign(VoteKind::Vote) };
+        // What we have promised to a leader, that we vote for nobody else yet, holds for a vote for ourselves as well: its
+        // lease may rest on us alone. We campaign as soon as we may, unless it is heard from again.
+        match &mut self.role {
+            Role::Follower(following) => following.election_at = following.election_at.min(free_at),
+            Role::PreCandidate(candidacy) | Role::Candidate(candidacy) => {
+                candidacy.ends_at = candidacy.ends_at.min(free_at)
+            }
+            Role::Learner(_) | Role::Leader(_) => {}
+        }
+        Next::Stay
     }
 
     fn on_beat(&mut self, now: Time, effects: &mut Effects<T>) -> Next<T> {
@@ -392,9 +402,9 @@ impl<T: Types> Replica<T> {
         Next::Stay
     }
 
-    fn on_read(&mut self, now: Time, ticket: Ticket, effects: &mut Effects<T>) -> Next<T> {
+    fn on_read(&mut self, now: Time, ticket: Ticket, policy: ReadPolicy, effects: &mut Effects<T>) -> Next<T> {
         match &mut self.role {
-            Role::Leader(leading) => leading.on_read(&mut self.state, now, ticket, effects),
+            Role::Leader(leading) => leading.on_read(&mut self.state, now, ticket, policy, effects),
             Role::Learner(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
                 self.refuse_not_leader(ticket, effects);
             }
@@ -476,6 +486,7 @@ impl<T: Types> Replica<T> {
 
     fn become_candidate(&mut self, now: Time, kind: VoteKind, effects: &mut Effects<T>) {
         let Some(asked) = self.state.next_vote() else { return self.put_off_election(now) };
+        debug_assert!(kind == VoteKind::Transfer || self.state.promised_until(now).is_none(), "a promise is kept");
         let candidacy = Candidacy::campaign(&mut self.state, asked, kind, now, effects);
         self.role = Role::Candidate(candidacy);
     }
@@ -586,6 +597,11 @@ impl<T: Types> Replica<T> {
     /// The time of the newest heartbeat round that a quorum has answered, if this server leads.
     pub fn last_quorum_ack(&self) -> Option<Time> {
         self.leading().map(Leading::confirmed_at)
+    }
+
+    /// Until when this leader may serve reads by its lease (Thesis §6.4.1); `None` without one.
+    pub fn lease_until(&self) -> Option<Time> {
+        self.leading().and_then(|leading| leading.lease_until(&self.state)).filter(|until| self.now < *until)
     }
 
     /// How many writes are not durable, how many answers wait for them, how many bytes are proposed and not committed:

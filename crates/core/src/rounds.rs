@@ -14,7 +14,7 @@ pub(crate) struct Rounds<T: Types> {
     confirmed: Round,
     /// When the rounds that are not confirmed were sent, oldest first.
     sent: VecDeque<(Round, Time)>,
-    /// When the newest confirmed round was sent.
+    /// When the newest confirmed round was sent; when the leadership began, before that.
     confirmed_at: Time,
     reads: VecDeque<PendingRead<T>>,
 }
@@ -48,6 +48,12 @@ impl<T: Types> Rounds<T> {
     /// When the newest round that a quorum has answered was sent.
     pub(crate) fn confirmed_at(&self) -> Time {
         self.confirmed_at
+    }
+
+    /// When the newest round that a quorum has answered was sent, if one has been. An election is not enough for a lease: who
+    /// gives a vote does not promise to give no other.
+    pub(crate) fn answered_at(&self) -> Option<Time> {
+        (self.confirmed > Round(0)).then_some(self.confirmed_at)
     }
 
     /// Whether a round is on its way that a quorum has not answered.

@@ -307,6 +307,17 @@ impl<T: Types> State<T> {
         self.heard.is_some_and(|heard| now.since(heard) < self.config.election_timeout_min)
     }
 
+    /// Until when we have promised a leader to vote for nobody else, if that is not over.
+    pub(crate) fn promised_until(&self, now: Time) -> Option<Time> {
+        let heard = self.heard.filter(|_| self.is_leader_alive(now) && self.has_promised())?;
+        Some(heard + self.config.election_timeout_min)
+    }
+
+    /// Whether the newest vote is for somebody else: what we have promised to ourselves binds nobody.
+    pub(crate) fn has_promised(&self) -> bool {
+        self.vote.is_some_and(|vote| vote.node_id() != self.me())
+    }
+
     /// A time at which to start an election unless a leader is heard from before.
     pub(crate) fn election_time(&mut self, now: Time) -> Time {
         now + self.rng.span(self.config.election_timeout_min, self.config.election_timeout_max)

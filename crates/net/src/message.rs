@@ -172,6 +172,9 @@ impl<C: WireTypes> WireMessage for VoteRequest<C> {
         put_vote_kind(&mut body, self.kind);
         put_vote::<C>(&mut body, &self.vote);
         put_optional_log_id::<C>(&mut body, self.last_log_id.as_ref());
+        if self.kind == VoteKind::Transfer {
+            put_optional_vote::<C>(&mut body, self.permit.as_ref());
+        }
         body
     }
 
@@ -181,8 +184,9 @@ impl<C: WireTypes> WireMessage for VoteRequest<C> {
         let kind = take_vote_kind(&mut body)?;
         let vote = take_vote::<C>(&mut body)?;
         let last_log_id = take_optional_log_id::<C>(&mut body)?;
+        let permit = if kind == VoteKind::Transfer { take_optional_vote::<C>(&mut body)? } else { None };
         body.finish()?;
-        Ok(VoteRequest::<C> { from, vote, last_log_id, kind })
+        Ok(VoteRequest::<C> { from, vote, last_log_id, kind, permit })
     }
 }
 

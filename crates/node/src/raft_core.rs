@@ -19,7 +19,7 @@ use crate::shared::Shared;
 use crate::sm::Inbox;
 use crate::sync::pause;
 use crate::tickets::Tickets;
-use raftwright_core::{Effects, Input, Replica, Rng, ServerState};
+use raftwright_core::{Effects, Input, ReadPolicy, Replica, Rng, ServerState};
 use raftwright_traits::{
     AsyncRuntime, Fatal, ForwardToLeader, LinearizableReadError, Of, RaftLogStorage, RaftNetworkFactory,
     RaftTypeConfig, Span, Time, TransferLeaderError,
@@ -217,7 +217,7 @@ where
                 if self.worker.reads_waiting() >= self.shared.config().reads_max {
                     return drop(tx.send(Err(LinearizableReadError::Busy)));
                 }
-                Input::Read { ticket: tickets.issue(Waiting::Read(tx)) }
+                Input::Read { ticket: tickets.issue(Waiting::Read(tx)), policy: ReadPolicy::ReadIndex }
             }
             RaftMsg::Initialize { membership, tx } => {
                 Input::Initialize { ticket: tickets.issue(Waiting::Initialize(tx)), membership }

@@ -1,6 +1,6 @@
 //! The settings of a node.
 
-use raftwright_core::{ReplicaConfig, Span, StreamConfig};
+use raftwright_core::{ClockDrift, ReplicaConfig, Span, StreamConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::ReloadError;
@@ -34,6 +34,9 @@ pub struct Config {
     pub uncommitted_bytes_max: usize,
     /// Most log writes submitted and not completed.
     pub log_writes_max: usize,
+    /// How much faster than another a server's clock may run, in thousandths; the leases of leaders are that much shorter
+    /// than the shortest election timeout. `None`: no leases. It concerns reads that ask for a lease and no others.
+    pub clock_drift_max: Option<u32>,
     /// Most linearizable reads that wait for their round.
     pub reads_max: usize,
     /// Most entries in one AppendEntries request.
@@ -64,6 +67,7 @@ impl Default for Config {
             api_batch_max: 4_096,
             uncommitted_bytes_max: replica.uncommitted_bytes_max,
             log_writes_max: replica.writes_max,
+            clock_drift_max: Some(100),
             reads_max: replica.reads_max,
             append_entries_max: stream.request_entries_max,
             append_bytes_max: stream.request_bytes_max,
@@ -187,6 +191,7 @@ impl Config {
             pre_vote: self.pre_vote,
             uncommitted_bytes_max: self.uncommitted_bytes_max,
             writes_max: self.log_writes_max,
+            clock_drift_max: self.clock_drift_max.map(ClockDrift::per_mille),
             reads_max: self.reads_max,
             ..ReplicaConfig::default()
         }

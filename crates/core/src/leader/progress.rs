@@ -3,9 +3,7 @@
 use crate::leader::Leading;
 use crate::role::Next;
 use crate::state::State;
-use crate::{
-    Effects, Identity, LogIdOf, LogIdOption, Note, Reply, Report, Round, StepDown, StreamId, Tail, Time, Types,
-};
+use crate::{Effects, Identity, LogIdOf, LogIdOption, Note, Report, Round, StepDown, StreamId, Tail, Time, Types};
 
 impl<T: Types> Leading<T> {
     /// Something became durable, here or elsewhere: commit what a quorum has, if it is of our own term (Raft §5.3, Raft §5.4.2).
@@ -41,20 +39,6 @@ impl<T: Types> Leading<T> {
         let settled = state.committed.index_or_zero().min(state.writes.durable_index());
         while let Some((_, bytes)) = self.uncommitted.pop_front_if(|(at, _)| *at <= settled) {
             self.uncommitted_bytes -= bytes;
-        }
-    }
-
-    pub(super) fn confirm_rounds(&mut self, state: &State<T>, effects: &mut Effects<T>) {
-        let me = state.me();
-        let latest = if state.is_admitted() { self.rounds.latest() } else { Round(0) };
-        let at_quorum = state.membership().quorum_value(|id| {
-            if *id == me { latest } else { self.targets.get(id).map_or(Round(0), |target| target.round) }
-        });
-        if let Some(round) = at_quorum {
-            self.rounds.confirm(round);
-            while let Some((ticket, read_log_id)) = self.rounds.next_ready() {
-                effects.reply(ticket, Reply::Read { read_log_id });
-            }
         }
     }
 

@@ -45,6 +45,8 @@ impl<T: Types> Leading<T> {
                 to: transfer.to,
                 last_log_id: state.last(),
             };
+            // The voters may choose another from the moment on that this is sent, so the lease ends before.
+            self.lease_given_up = true;
             effects.push(Effect::Send { to: transfer.to, message: Message::TransferLeader(request) });
             effects.reply(ticket, Reply::Transferring);
         }

@@ -4,9 +4,9 @@
 use raftwright_core::invariants::Facts;
 use raftwright_core::{
     AppendEntriesRequest, AppendOutcome, Effect, HeartbeatResponse, Identity, Incarnation, Input, LogIdOf, LogIdOption,
-    Membership, MembershipOf, Message, Note, PeerRefusal, Replica, ReplicaConfig, Reply, Report, RestoreError,
-    Restored, Rng, Round, ServerState, StoredMembership, StreamId, TransferLeaderRequest, VoteKind, VoteOf,
-    VoteRequest, VoteResponse, WriteId,
+    Membership, MembershipOf, Message, Note, PeerRefusal, ReadPolicy, Replica, ReplicaConfig, Reply, Report,
+    RestoreError, Restored, Rng, Round, ServerState, StoredMembership, StreamId, TransferLeaderRequest, VoteKind,
+    VoteOf, VoteRequest, VoteResponse, WriteId,
 };
 
 use crate::cluster::{Cluster, Setup};
@@ -165,7 +165,13 @@ fn a_vote_that_cannot_be_is_not_given() {
         for kind in [VoteKind::PreVote, VoteKind::Vote, VoteKind::Transfer] {
             let mut server = follower();
             let before = Facts::of(&server.replica);
-            let request = VoteRequest { from: identity(from), vote, last_log_id: Some(id(u64::MAX, u64::MAX)), kind };
+            let request = VoteRequest {
+                from: identity(from),
+                vote,
+                last_log_id: Some(id(u64::MAX, u64::MAX)),
+                kind,
+                permit: None,
+            };
             let reply = server.call(|ticket| Input::VoteRequest { ticket, request });
             assert!(matches!(reply, Some(Reply::Vote(VoteResponse { granted: false, .. }))), "{what}");
             assert_eq!(Facts::of(&server.replica), before, "{what}");
@@ -301,7 +307,7 @@ fn only_a_higher_vote_of_a_member_ends_a_leadership() {
 fn rounds_to_come_confirm_no_read() {
     let mut server = leader();
     let asked = *server.replica.vote().unwrap();
-    server.call(|ticket| Input::Read { ticket });
+    server.call(|ticket| Input::Read { ticket, policy: ReadPolicy::ReadIndex });
     let answer = |from, asked, round| HeartbeatResponse {
         from: identity(from),
         round: Round(round),
@@ -542,7 +548,7 @@ fn nonsense<T: Kind>(cluster: &mut Cluster<T>, rng: &mut Rng, to: u64) {
     match rng.next_u64() % 8 {
         0 => {
             let last_log_id = maybe(rng);
-            cluster.forge(to, Message::Vote(VoteRequest { from, vote: theirs, last_log_id, kind }));
+            cluster.forge(to, Message::Vote(VoteRequest { from, vote: theirs, last_log_id, kind, permit: None }));
         }
         1 => {
             let (round, committed) = (Round(wild(rng)), maybe(rng));

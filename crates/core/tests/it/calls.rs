@@ -1,7 +1,7 @@
 //! What clients and operators ask: every ticket is answered once, each bound is kept, and a refusal says whether something may
 //! still happen.
 
-use raftwright_core::{Input, Load, Refusal, ReplicaConfig, Reply, Span};
+use raftwright_core::{Input, Load, ReadPolicy, Refusal, ReplicaConfig, Reply, Span};
 
 use crate::cluster::{Cluster, Setup};
 use crate::solo::{Solo, Start};
@@ -38,9 +38,9 @@ fn uncommitted_bytes_are_bounded_and_come_back() {
 fn reads_that_wait_are_bounded() {
     let mut server = leader(ReplicaConfig { reads_max: 2, ..ReplicaConfig::default() });
     for _ in 0..2 {
-        assert_eq!(server.call(|ticket| Input::Read { ticket }), None);
+        assert_eq!(server.call(|ticket| Input::Read { ticket, policy: ReadPolicy::ReadIndex }), None);
     }
-    assert_eq!(server.call(|ticket| Input::Read { ticket }), Some(BUSY));
+    assert_eq!(server.call(|ticket| Input::Read { ticket, policy: ReadPolicy::ReadIndex }), Some(BUSY));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_leadership_that_ends_answers_everybody() {
     cluster.call(1, "change", change(&[1, 2, 4]));
     cluster.call(1, "another", change(&[1, 2]));
     cluster.call(1, "transfer", |ticket| Input::TransferLeader { ticket, to: 2 });
-    cluster.call(1, "read", |ticket| Input::Read { ticket });
+    cluster.call(1, "read", |ticket| Input::Read { ticket, policy: ReadPolicy::ReadIndex });
     cluster.pass(Span::from_millis(400), true);
     assert!(!cluster.replica(1).is_leader());
     assert_eq!(cluster.waiting_calls(), Vec::<&str>::new());
@@ -84,7 +84,7 @@ fn a_leadership_that_ends_answers_everybody() {
 fn what_is_forgotten_is_not_answered() {
     let mut cluster = Cluster::<Standard>::new(Setup { learners: vec![4], ..Setup::voters(3) });
     cluster.elect(1);
-    let read = cluster.call(1, "read", |ticket| Input::Read { ticket });
+    let read = cluster.call(1, "read", |ticket| Input::Read { ticket, policy: ReadPolicy::ReadIndex });
     cluster.forget(1, read);
     cluster.cuts.insert((2, 1));
     cluster.propose(1, "x");

@@ -175,6 +175,8 @@ pub(crate) struct Line {
 /// The cluster.
 pub(crate) struct Cluster<T: Kind> {
     pub(crate) now: Time,
+    /// How fast servers' clocks run, in thousandths of real time; as fast if they are not named.
+    pub(crate) clocks: BTreeMap<u64, u64>,
     pub(crate) setup: Setup,
     pub(crate) servers: BTreeMap<u64, Server<T>>,
     /// Messages on their way, in the order of sending.
@@ -207,6 +209,7 @@ impl<T: Kind> Cluster<T> {
     pub(crate) fn blank(setup: Setup, ids: &[u64]) -> Self {
         let mut cluster = Self {
             now: Time::ZERO,
+            clocks: BTreeMap::new(),
             setup,
             servers: BTreeMap::new(),
             wire: Vec::new(),
@@ -280,13 +283,14 @@ impl<T: Kind> Cluster<T> {
     /// Starts a server that is down.
     pub(crate) fn start(&mut self, id: u64) {
         let seed = self.setup.seed.wrapping_mul(31).wrapping_add(id);
+        let now = self.local(id);
         let server = self.servers.get_mut(&id).unwrap();
         assert!(server.up.is_none(), "server {id} runs already");
         server.boots += 1;
         let snapshot = server.snapshot.as_ref().map(|taken| taken.last_log_id);
         let restored = server.disk.durable.restored(server.applied, &server.machine, snapshot);
         let config = self.setup.config.clone();
-        let replica = Replica::new(config, server.identity, restored, self.now, seed + server.boots * 7919);
+        let replica = Replica::new(config, server.identity, restored, now, seed + server.boots * 7919);
         let replica = replica.unwrap_or_else(|error| panic!("server {id} does not start: {error}"));
         server.up = Some(Up {
             replica,
@@ -356,10 +360,11 @@ impl<T: Kind> Cluster<T> {
     }
 
     fn step_once(&mut self, id: u64, input: Input<T>) {
+        let now = self.local(id);
         let Some(up) = self.servers.get_mut(&id).and_then(|server| server.up.as_mut()) else { return };
         let before = Facts::of(&up.replica);
         let counted = up.replica.membership().membership.clone();
-        up.replica.step(self.now, input, &mut up.effects);
+        up.replica.step(now, input, &mut up.effects);
         let after = Facts::of(&up.replica);
         invariants::check(&up.replica).unwrap_or_else(|broken| panic!("server {id}: {broken}"));
         invariants::check_delta(&before, &after).unwrap_or_else(|broken| panic!("server {id}: {broken}"));
@@ -543,13 +548,14 @@ impl<T: Kind> Cluster<T> {
     }
 
     fn step_stream(&mut self, id: u64, stream: StreamId, input: StreamInput<T>) {
+        let now = self.local(id);
         let Some(server) = self.servers.get_mut(&id) else { return };
         let (boot, disk) = (server.boots, &server.disk);
         let newest = server.snapshot.clone();
         let identity = server.identity;
         let Some(running) = server.up.as_mut().and_then(|up| up.streams.get_mut(&stream)) else { return };
         let mut effects = Vec::new();
-        running.stream.step(self.now, input, &mut effects);
+        running.stream.step(now, input, &mut effects);
         for effect in effects {
             match effect {
                 StreamEffect::Read { epoch, start, end, bytes_max, entries_max, prev } => {
@@ -812,18 +818,32 @@ impl<T: Kind> Cluster<T> {
 
     /// When something is due next.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        let up = self.servers.values().filter_map(|server| server.up.as_ref());
-        up.flat_map(|up| {
-            up.replica.deadline().into_iter().chain(up.streams.values().filter_map(|s| s.stream.deadline()))
+        let up = self.servers.iter().filter_map(|(id, server)| Some((*id, server.up.as_ref()?)));
+        up.flat_map(|(id, up)| {
+            let deadlines = up.replica.deadline().into_iter();
+            let deadlines = deadlines.chain(up.streams.values().filter_map(|s| s.stream.deadline()));
+            deadlines.map(move |at| self.real(id, at))
         })
         .min()
+    }
+
+    /// What a server's clock shows now.
+    fn local(&self, id: u64) -> Time {
+        let rate = self.clocks.get(&id).copied().unwrap_or(1000);
+        Time::from_nanos(self.now.as_nanos() * rate / 1000)
+    }
+
+    /// When a server's clock shows this.
+    fn real(&self, id: u64, local: Time) -> Time {
+        let rate = self.clocks.get(&id).copied().unwrap_or(1000);
+        Time::from_nanos((local.as_nanos() * 1000).div_ceil(rate))
     }
 
     /// Wakes every machine whose deadline has come.
     pub(crate) fn wake_due(&mut self) {
         for id in self.up() {
             let up = self.servers[&id].up.as_ref().unwrap();
-            let due = |deadline: Option<Time>| deadline.is_some_and(|at| at <= self.now);
+            let due = |deadline: Option<Time>| deadline.is_some_and(|at| at <= self.local(id));
             let streams: Vec<StreamId> =
                 up.streams.iter().filter(|(_, running)| due(running.stream.deadline())).map(|(id, _)| *id).collect();
             let wake = due(up.replica.deadline());
@@ -855,7 +875,7 @@ impl<T: Kind> Cluster<T> {
 
     /// One server's deadline comes, and nobody else's.
     pub(crate) fn wake(&mut self, id: u64) {
-        let at = self.replica(id).deadline().unwrap_or(self.now);
+        let at = self.replica(id).deadline().map_or(self.now, |at| self.real(id, at));
         self.now = self.now.max(at);
         self.step(id, Input::Wake);
     }

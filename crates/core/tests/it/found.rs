@@ -79,7 +79,7 @@ fn a_candidate_is_not_judged_by_an_old_membership() {
     let from = Identity { id: 3, incarnation: Some(Incarnation(99)) };
     let asked = vote::<Standard>(5, 3);
     assert_eq!(asked.leader_id.node_id(), 3);
-    let request = VoteRequest { from, vote: asked, last_log_id: Some(id(4, 9)), kind: VoteKind::Vote };
+    let request = VoteRequest { from, vote: asked, last_log_id: Some(id(4, 9)), kind: VoteKind::Vote, permit: None };
     match server.call(|ticket| Input::VoteRequest { ticket, request }) {
         Some(Reply::Vote(answer)) => assert!(answer.granted),
         other => panic!("{other:?}"),

@@ -12,6 +12,7 @@ mod membership;
 mod paper;
 mod quorum;
 mod random;
+mod reads;
 mod safety;
 mod say;
 mod script;

@@ -48,6 +48,7 @@ fn current_term_starts_at_zero_and_increases_monotonically() {
     server.heartbeat(3, 4, None);
     server.append(3, 3, None, &[], None);
     assert_eq!(server.term(), 5, "nothing takes a term back");
+    server.pass(150);
     server.step(Input::Elect);
     assert_eq!(server.term(), 6);
 }

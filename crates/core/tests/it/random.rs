@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use raftwright_core::{
-    Input, Load, LogIdOption, ReplicaConfig, Reply, Rng, ServerState, SnapshotPolicy, Span, StreamConfig,
+    Input, Load, LogIdOption, ReadPolicy, ReplicaConfig, Reply, Rng, ServerState, SnapshotPolicy, Span, StreamConfig,
 };
 
 use crate::cluster::{Cluster, Setup};
@@ -68,6 +68,10 @@ impl<T: Kind> Run<T> {
         let all = (1..=voters).chain(learners).collect();
         let mut cluster = Cluster::new(setup);
         cluster.telling = false;
+        if one_in(&mut rng, 2) {
+            // Within the bound on drift, as it is by default: a tenth.
+            cluster.clocks = (1..=8).map(|id| (id, 1000 + rng.next_u64() % 101)).collect();
+        }
         let machines_held = one_in(&mut rng, 2);
         Self { seed, rng, cluster, all, proposals: 0, machines_held }
     }
@@ -105,7 +109,8 @@ impl<T: Kind> Run<T> {
                 for id in self.cluster.leaders() {
                     // The name remembers what was committed when the read came.
                     let known = self.cluster.safety.committed_count();
-                    self.cluster.call(id, &format!("read {known}"), |ticket| Input::Read { ticket });
+                    let policy = if one_in(&mut self.rng, 2) { ReadPolicy::Lease } else { ReadPolicy::ReadIndex };
+                    self.cluster.call(id, &format!("read {known}"), |ticket| Input::Read { ticket, policy });
                 }
             }
             (180..=182, Some(id)) => {

@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use raftwright_core::{
-    AppendEntriesRequest, HeartbeatRequest, Identity, Input, LogIdOf, LogIdOption, Membership, Message, Round,
-    SnapshotPolicy, Span, VoteKind, VoteOf, VoteRequest, WriteId,
+    AppendEntriesRequest, HeartbeatRequest, Identity, Input, LogIdOf, LogIdOption, Membership, Message, ReadPolicy,
+    Round, SnapshotPolicy, Span, VoteKind, VoteOf, VoteRequest, WriteId,
 };
 
 use crate::cluster::{Body, Cluster, Packet, Setup};
@@ -77,6 +77,10 @@ impl<T: Kind> Story<T> {
             ("server", [server, rest @ ..]) => install(cluster, number(server), rest),
             ("elect", [server]) => cluster.step(number(server), Input::Elect),
             ("wake", [server]) => cluster.wake(number(server)),
+            ("clock", [server, rate]) => {
+                assert_eq!(cluster.now, raftwright_core::Time::ZERO, "a clock does not change its rate");
+                cluster.clocks.insert(number(server), number(rate.trim_end_matches('%')) * 10);
+            }
             ("beat", [server]) => cluster.step(number(server), Input::Beat),
             ("pass", [span]) => cluster.pass(millis(span), false),
             ("run", [span]) => {
@@ -125,8 +129,15 @@ fn call<T: Kind>(cluster: &mut Cluster<T>, verb: &str, words: &[&str], line: &st
                 cluster.propose(number(server), text);
             }
         }
-        ("read", [server]) => {
-            cluster.call(number(server), "read", |ticket| Input::Read { ticket });
+        ("read", [server, rest @ ..]) => {
+            let policy = match rest {
+                ["lease"] => ReadPolicy::Lease,
+                ["within", span] => ReadPolicy::AckedWithin(millis(span)),
+                [] => ReadPolicy::ReadIndex,
+                _ => panic!("not a way to read: {name}"),
+            };
+            let name = [&["read"], rest].concat().join(" ");
+            cluster.call(number(server), &name, |ticket| Input::Read { ticket, policy });
         }
         ("change", [server, "to", voters, rest @ ..]) => {
             let (voters, retain) = (numbers(voters).into_iter().collect(), rest == ["retain"]);
@@ -337,12 +348,14 @@ fn forge<T: Kind>(cluster: &mut Cluster<T>, (from, to): (u64, u64), kind: &str, 
             committed: log_id("commit"),
         }),
         "vote" | "pre-vote" | "transfer-vote" => {
+            let permit = field("permit").map(vote_of::<T>);
             let kind = match kind {
                 "pre-vote" => VoteKind::PreVote,
                 "vote" => VoteKind::Vote,
                 _ => VoteKind::Transfer,
             };
-            let request = VoteRequest { from, vote: vote::<T>(term, from.id), last_log_id: log_id("last"), kind };
+            let request =
+                VoteRequest { from, vote: vote::<T>(term, from.id), last_log_id: log_id("last"), kind, permit };
             Message::Vote(request)
         }
         kind => panic!("not a message: {kind}"),

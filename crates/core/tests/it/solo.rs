@@ -186,8 +186,13 @@ impl<T: Kind> Solo<T> {
     // ---- what others ask ----
 
     pub(crate) fn ask_vote(&mut self, from: u64, term: u64, last: Option<LogIdOf<T>>) -> Option<VoteResponse<T>> {
-        let request =
-            VoteRequest { from: identity(from), vote: vote::<T>(term, from), last_log_id: last, kind: VoteKind::Vote };
+        let request = VoteRequest {
+            from: identity(from),
+            vote: vote::<T>(term, from),
+            last_log_id: last,
+            kind: VoteKind::Vote,
+            permit: None,
+        };
         match self.call(|ticket| Input::VoteRequest { ticket, request })? {
             Reply::Vote(response) => Some(response),
             other => panic!("a vote request is answered {other:?}"),

@@ -74,7 +74,9 @@ where
         >,
 {
     for kind in [VoteKind::PreVote, VoteKind::Vote, VoteKind::Transfer] {
-        comes_back(VoteRequest::<C> { from: FROM, vote: vote::<C>(3), last_log_id: Some(log_id::<C>(2, 9)), kind });
+        let last_log_id = Some(log_id::<C>(2, 9));
+        let permit = (kind == VoteKind::Transfer).then(|| vote::<C>(2));
+        comes_back(VoteRequest::<C> { from: FROM, vote: vote::<C>(3), last_log_id, kind, permit });
         let asked = vote::<C>(3);
         let vote = Some(vote::<C>(u64::MAX));
         comes_back(VoteResponse::<C> { from: FROM_NO_DISK, kind, asked, granted: true, vote });
@@ -151,6 +153,7 @@ fn version_1_of_the_messages_is_these_bytes() {
         vote: Vote::new(4, 6),
         last_log_id: Some(log_id::<Advanced>(3, 2)),
         kind: VoteKind::Vote,
+        permit: None,
     };
     let golden = [
         &[6, 0, 0, 0, 0, 0, 0, 0, 0][..],                     // node, no incarnation

@@ -117,6 +117,7 @@ async fn every_call_arrives_and_comes_back() {
         vote: Vote::new(3, 1),
         last_log_id: Some(log_id(2, 9)),
         kind: VoteKind::PreVote,
+        permit: None,
     };
     let answer = network.vote(vote.clone(), OPTION).await.unwrap();
     assert!(answer.granted);

@@ -113,6 +113,8 @@ pub struct Profile {
     pub fault_every: (Duration, Duration),
     /// How long faults happen.
     pub faulty_for: Duration,
+    /// Whether every second read asks for the leader's lease. Clocks are then wrong only within the bound that leases allow for.
+    pub lease_reads: bool,
     /// Whether a minority of the voters stays broken for ever when the other faults end.
     pub minority_lost: bool,
 }
@@ -135,7 +137,7 @@ impl Profile {
         };
         let classes = Self::draw_classes(name, rng);
         let flush_max = if calm { 3 } else { [1, 3, 10, 40][rng.below(4) as usize] };
-        Profile {
+        let mut profile = Profile {
             name,
             voters,
             spares: if classes.membership { rng.between(1, 3) } else { 0 },
@@ -157,7 +159,11 @@ impl Profile {
             fault_every: (ms(20), ms([400, 2_000, 6_000][rng.below(3) as usize])),
             faulty_for: Duration::from_secs(rng.between(60, 580)),
             minority_lost: !calm && rng.one_in(3),
-        }
+            lease_reads: false,
+        };
+        // From what is drawn already, so that a seed does not change its meaning.
+        profile.lease_reads = profile.faulty_for.as_secs().is_multiple_of(2);
+        profile
     }
 
     fn draw_classes(name: ProfileName, rng: &mut Rng) -> Classes {

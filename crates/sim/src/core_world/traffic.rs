@@ -1,6 +1,6 @@
 //! What clients do to a cluster, and what comes back to them.
 
-use raftwright_core::{Input, Refusal, Reply};
+use raftwright_core::{Input, ReadPolicy, Refusal, Reply};
 
 use super::cluster::{Cluster, Event};
 use super::server::{Caller, Process, Work};
@@ -52,7 +52,9 @@ impl Cluster {
         let input = match waiting.op {
             KvCommand::Get { key } => {
                 let ticket = process.ticket(Caller::Read { client, number, key, committed_at_call });
-                Input::Read { ticket }
+                let lease = self.profile.lease_reads && number.is_multiple_of(2);
+                let policy = if lease { ReadPolicy::Lease } else { ReadPolicy::ReadIndex };
+                Input::Read { ticket, policy }
             }
             op @ (KvCommand::Put { .. } | KvCommand::Delete { .. } | KvCommand::CompareAndSet { .. }) => {
                 let ticket = process.ticket(Caller::Write { client, number });
