@@ -147,6 +147,7 @@ impl Config {
             enable_elect: _,
             enable_heartbeat: _,
             api_batch_max: _,
+            clock_drift_max: _,
             reads_max: _,
             apply_bytes_max: _,
             cluster_name,
