@@ -30,3 +30,7 @@ pub(crate) const SCAN_BYTES_MAX: usize = 4 << 20;
 
 /// How many times the longest election timeout the caller of a leadership transfer waits for the target to take over.
 pub(crate) const TRANSFER_TIMEOUTS: u64 = 2;
+
+/// Most calls that ask the state machine's worker for a snapshot, or for a place to receive one, and wait for it. Past it,
+/// their callers wait to hand them over.
+pub(crate) const SNAPSHOT_CALLS_MAX: usize = 64;

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use raftwright_core::{Refusal, Replica, Reply};
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, ChangeMembershipError, ClientWriteError, Config, ForwardToLeader,
-    HeartbeatRequest, HeartbeatResponse, InitializeError, LinearizableReadError, LogIdOf, MembershipOf, Of,
-    RaftTypeConfig, ReloadError, TransferLeaderError, TransferLeaderRequest, UnknownReason, VoteRequest, VoteResponse,
+    HeartbeatRequest, HeartbeatResponse, InitializeError, InstallSnapshotRequest, InstallSnapshotResponse,
+    LinearizableReadError, LogIdOf, LogIndex, MembershipOf, Of, RaftTypeConfig, ReloadError, Snapshot,
+    TransferLeaderError, TransferLeaderRequest, UnknownReason, VoteRequest, VoteResponse,
 };
 use tokio::sync::oneshot;
 
@@ -44,6 +45,12 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     Heartbeat { request: HeartbeatRequest<C>, tx: oneshot::Sender<HeartbeatResponse<C>> },
     /// A leader sends entries.
     AppendEntries { request: AppendEntriesRequest<C>, tx: oneshot::Sender<AppendEntriesResponse<C>> },
+    /// A leader has sent a snapshot.
+    InstallSnapshot {
+        request: InstallSnapshotRequest<C>,
+        snapshot: Box<Snapshot<C>>,
+        tx: oneshot::Sender<InstallSnapshotResponse<C>>,
+    },
     /// A leader asks this server to take over.
     TransferRequest { request: TransferLeaderRequest<C> },
     /// A client asks for something to be applied.
@@ -66,6 +73,10 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     Elect,
     /// Send a heartbeat.
     Beat,
+    /// Build a snapshot.
+    BuildSnapshot,
+    /// Delete the log up to here.
+    Purge { upto: LogIndex },
     /// Look at the replica.
     Look(Look<C>),
     /// Go on with other settings.
@@ -77,6 +88,8 @@ pub(crate) enum Waiting<C: RaftTypeConfig> {
     Vote(oneshot::Sender<VoteResponse<C>>),
     Heartbeat(oneshot::Sender<HeartbeatResponse<C>>),
     Append(oneshot::Sender<AppendEntriesResponse<C>>),
+    /// The content goes to the state machine if the replica wants it, and is dropped with the waiter if not.
+    Install(oneshot::Sender<InstallSnapshotResponse<C>>, Option<Box<Snapshot<C>>>),
     Write(WriteTx<C>),
     Read(ReadTx<C>),
     Initialize(Tx<LogIdOf<C>, InitializeError<C>>),
@@ -106,6 +119,7 @@ impl<C: RaftTypeConfig> Waiting<C> {
             (Waiting::Vote(tx), Reply::Vote(response)) => drop(tx.send(response)),
             (Waiting::Heartbeat(tx), Reply::Heartbeat(response)) => drop(tx.send(response)),
             (Waiting::Append(tx), Reply::Append(response)) => drop(tx.send(response)),
+            (Waiting::Install(tx, _), Reply::InstallSnapshot(response)) => drop(tx.send(response)),
             (Waiting::Write(tx), Reply::Proposed(log_id)) => return Met::Proposed(log_id, tx),
             (Waiting::Read(tx), Reply::Read { read_log_id }) => return Met::Read(read_log_id, tx),
             (Waiting::Transfer(to, tx), Reply::Transferring) => return Met::Transferring(to, tx),
@@ -120,6 +134,7 @@ impl<C: RaftTypeConfig> Waiting<C> {
                 Waiting::Vote(_)
                 | Waiting::Heartbeat(_)
                 | Waiting::Append(_)
+                | Waiting::Install(..)
                 | Waiting::Write(_)
                 | Waiting::Read(_)
                 | Waiting::Initialize(_)

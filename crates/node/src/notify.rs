@@ -3,14 +3,20 @@
 use std::sync::Mutex;
 use std::task::{Context, Poll};
 
-use raftwright_core::{Report, StreamId, WriteId};
-use raftwright_traits::{HeartbeatResponse, Of, RaftTypeConfig, StorageError, VoteResponse};
+use raftwright_core::{Report, StreamId, Ticket, WriteId};
+use raftwright_traits::{HeartbeatResponse, LogIdOf, Of, RaftTypeConfig, StorageError, VoteResponse};
 
 use crate::sync::{Reader, lock};
 
 /// Something that has happened inside the node.
 #[derive(Debug)]
 pub(crate) enum Notify<C: RaftTypeConfig> {
+    /// A snapshot was built.
+    SnapshotBuilt { last_log_id: LogIdOf<C> },
+    /// A snapshot could not be built.
+    SnapshotFailed,
+    /// The state machine has installed a snapshot.
+    SnapshotInstalled { ticket: Ticket, last_log_id: LogIdOf<C> },
     /// A log write has ended.
     LogDone { write: WriteId, result: Result<(), StorageError> },
     /// A voter has answered.
@@ -23,7 +29,7 @@ pub(crate) enum Notify<C: RaftTypeConfig> {
 /// does so from its flush, on any thread.
 ///
 /// It is bounded by what can be under way: `LogDone` by the writes that the replica submits before it waits
-/// (`log_writes_max`), vote answers by [`CALLS_MAX`](crate::limits::CALLS_MAX), heartbeat answers by one for each heartbeat
+/// (`log_writes_max`), snapshots by one that is built and one that is installed, vote answers by [`CALLS_MAX`](crate::limits::CALLS_MAX), heartbeat answers by one for each heartbeat
 /// that `RaftCore` sends, and reports by one of each kind for each stream, since a newer one takes the place of an older.
 pub(crate) struct NotifyQueue<C: RaftTypeConfig> {
     inner: Mutex<Inner<C>>,
@@ -54,7 +60,10 @@ impl<C: RaftTypeConfig> Notify<C> {
     /// The peer that says so, if one does.
     pub(crate) fn from(&self) -> Option<C::NodeId> {
         match self {
-            Notify::LogDone { .. } => None,
+            Notify::LogDone { .. }
+            | Notify::SnapshotBuilt { .. }
+            | Notify::SnapshotFailed
+            | Notify::SnapshotInstalled { .. } => None,
             Notify::VoteResponse(response) => Some(response.from.id),
             Notify::HeartbeatResponse(response) => Some(response.from.id),
         }

@@ -5,6 +5,7 @@ mod publish;
 mod streams;
 mod writes;
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -21,8 +22,8 @@ use crate::sync::pause;
 use crate::tickets::Tickets;
 use raftwright_core::{Effects, Input, ReadPolicy, Replica, Rng, ServerState};
 use raftwright_traits::{
-    AsyncRuntime, Fatal, ForwardToLeader, LinearizableReadError, Of, RaftLogStorage, RaftNetworkFactory,
-    RaftTypeConfig, Span, Time, TransferLeaderError,
+    AsyncRuntime, ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, LogIdOf, Of, RaftLogStorage,
+    RaftNetworkFactory, RaftTypeConfig, Span, Time, TransferLeaderError, UnknownReason,
 };
 
 use publish::Published;
@@ -190,6 +191,12 @@ where
                 result?;
                 Input::LogDone { write }
             }
+            Notify::SnapshotBuilt { last_log_id } => Input::SnapshotBuilt { last_log_id },
+            Notify::SnapshotFailed => Input::SnapshotFailed,
+            Notify::SnapshotInstalled { ticket, last_log_id } => {
+                self.forget_writes(last_log_id);
+                Input::SnapshotInstalled { ticket }
+            }
             Notify::VoteResponse(response) => Input::VoteResponse(response),
             Notify::HeartbeatResponse(response) => {
                 self.published.heard(response.from.id, now);
@@ -198,6 +205,15 @@ where
         };
         self.replica.step(now, input, &mut self.effects);
         Ok(())
+    }
+
+    /// A snapshot has taken the place of what these writers wait for: nobody knows any more what became of it.
+    fn forget_writes(&mut self, last_log_id: LogIdOf<C>) {
+        let mut waiters = VecDeque::new();
+        self.pending.take_upto(last_log_id.index, &mut waiters);
+        for (_, tx) in waiters {
+            tx.refuse(ClientWriteError::Unknown(UnknownReason::Snapshot));
+        }
     }
 
     fn on_message(&mut self, now: Time, message: RaftMsg<C>, room: &mut usize) {
@@ -209,6 +225,9 @@ where
             }
             RaftMsg::AppendEntries { request, tx } => {
                 Input::AppendEntries { ticket: tickets.issue(Waiting::Append(tx)), request }
+            }
+            RaftMsg::InstallSnapshot { request, snapshot, tx } => {
+                Input::InstallSnapshot { ticket: tickets.issue(Waiting::Install(tx, Some(snapshot))), request }
             }
             RaftMsg::TransferRequest { request } => Input::TransferRequest { request },
             RaftMsg::ClientWrite(proposal) => return self.on_client_write(now, proposal, room),
@@ -236,6 +255,8 @@ where
             }
             RaftMsg::Elect => Input::Elect,
             RaftMsg::Beat => Input::Beat,
+            RaftMsg::BuildSnapshot => Input::BuildSnapshot,
+            RaftMsg::Purge { upto } => Input::Purge { upto },
             RaftMsg::Look(look) => return look(&self.replica),
             RaftMsg::Configure { change, tx } => return drop(tx.send(self.on_configure(now, change))),
         };

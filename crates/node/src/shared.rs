@@ -2,14 +2,15 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use raftwright_core::WriteId;
-use raftwright_traits::{Config, Fatal, FlushSink, LogIdOf, LogIndex, RaftTypeConfig, StorageError};
-use tokio::sync::watch;
+use raftwright_traits::{Config, Fatal, FlushSink, LogIdOf, LogIndex, RaftTypeConfig, Snapshot, StorageError};
+use tokio::sync::{mpsc, watch};
 
 use crate::metrics::{RaftDataMetrics, RaftMetrics, RaftServerMetrics};
 use crate::notify::{Notify, NotifyQueue};
+use crate::sm::SnapshotCall;
 use crate::sync::{catch_panic, lock};
 
 /// One for each node. It holds no handle of the node, so it keeps nothing alive.
@@ -31,6 +32,12 @@ pub(crate) struct Shared<C: RaftTypeConfig> {
     purged: Mutex<Option<LogIdOf<C>>>,
     /// How many writes wait to be taken up that came many in one call.
     many_waiting: AtomicUsize,
+    /// The last entry in the newest snapshot.
+    snapshot: Mutex<Option<LogIdOf<C>>>,
+    /// The snapshot that was handed out last, for as long as somebody sends it: one in memory serves all targets.
+    sending: Mutex<Weak<Snapshot<C>>>,
+    /// To the state machine's worker.
+    pub(crate) snapshot_calls: mpsc::Sender<SnapshotCall<C>>,
 }
 
 impl<C: RaftTypeConfig> Shared<C> {
@@ -40,7 +47,9 @@ impl<C: RaftTypeConfig> Shared<C> {
         runtime: C::AsyncRuntime,
         metrics: RaftMetrics<C>,
         purged: Option<LogIdOf<C>>,
+        snapshot_calls: mpsc::Sender<SnapshotCall<C>>,
     ) -> Self {
+        let snapshot = Mutex::new(metrics.snapshot);
         let applied = AtomicU64::new(metrics.last_applied.map_or(0, |id| id.index));
         Self {
             id,
@@ -54,6 +63,9 @@ impl<C: RaftTypeConfig> Shared<C> {
             applied,
             purged: Mutex::new(purged),
             many_waiting: AtomicUsize::new(0),
+            snapshot,
+            sending: Mutex::new(Weak::new()),
+            snapshot_calls,
         }
     }
 
@@ -147,6 +159,27 @@ impl<C: RaftTypeConfig> Shared<C> {
 
     pub(crate) fn set_purged(&self, purged: LogIdOf<C>) {
         *lock(&self.purged) = Some(purged);
+    }
+
+    /// A snapshot was built or installed. An older one changes nothing.
+    pub(crate) fn set_snapshot(&self, last_log_id: LogIdOf<C>) {
+        let newest = {
+            let mut newest = lock(&self.snapshot);
+            *newest = (*newest).max(Some(last_log_id));
+            *newest
+        };
+        self.tell(|metrics| metrics.snapshot = metrics.snapshot.max(newest));
+        self.publish_parts();
+    }
+
+    /// The snapshot that another task is sending already, if it still leads to entries that are here.
+    pub(crate) fn snapshot_being_sent(&self) -> Option<Arc<Snapshot<C>>> {
+        lock(&self.sending).upgrade().filter(|snapshot| snapshot.meta.last_log_id >= self.purged())
+    }
+
+    /// Lets other tasks know of a snapshot that is being sent.
+    pub(crate) fn set_snapshot_being_sent(&self, snapshot: &Arc<Snapshot<C>>) {
+        *lock(&self.sending) = Arc::downgrade(snapshot);
     }
 }
 

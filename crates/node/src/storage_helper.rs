@@ -2,8 +2,8 @@
 
 use raftwright_core::{LogIdOption, RaftEntry, Restored};
 use raftwright_traits::{
-    Fatal, Incarnation, LogIdOf, LogState, Of, RaftLogStorage, RaftStateMachine, RaftTypeConfig, StorageError,
-    StoredMembership,
+    Fatal, Incarnation, LogIdOf, LogState, Of, RaftLogStorage, RaftStateMachine, RaftTypeConfig, Snapshot,
+    StorageError, StoredMembership,
 };
 
 use crate::limits::SCAN_BYTES_MAX;
@@ -34,6 +34,7 @@ impl<'a, LS, SM> StorageHelper<'a, LS, SM> {
     {
         let vote = self.log.read_vote().await?;
         let state = self.log.get_log_state().await?;
+        let snapshot = self.newest_snapshot().await?;
         let (applied, applied_membership) = self.state_machine.applied_state().await?;
         if applied.index_or_zero() < state.last_purged_log_id.index_or_zero() {
             return Err(Fatal::Start(format!(
@@ -58,9 +59,41 @@ impl<'a, LS, SM> StorageHelper<'a, LS, SM> {
             last_log_id: state.last_log_id,
             committed: hint.max(applied),
             memberships,
-            snapshot: None,
+            snapshot,
         };
         Ok(Found { restored, applied, incarnation: state.incarnation })
+    }
+
+    /// The last entry in the newest snapshot. If the state machine is behind it, as one in memory is, or one that was about to
+    /// be replaced when the node went down, the snapshot is installed first.
+    async fn newest_snapshot<C>(&mut self) -> Result<Option<LogIdOf<C>>, StorageError>
+    where
+        C: RaftTypeConfig,
+        SM: RaftStateMachine<C>,
+    {
+        let Some(Snapshot { meta, snapshot }) = self.state_machine.get_current_snapshot().await? else {
+            return Ok(None);
+        };
+        let (applied, _) = self.state_machine.applied_state().await?;
+        if applied < meta.last_log_id {
+            tracing::info!(snapshot = %meta.snapshot_id, "the state is made of a snapshot");
+            self.state_machine.install_snapshot(&meta, snapshot).await?;
+        }
+        Ok(meta.last_log_id)
+    }
+
+    /// Whether the log holds what the state machine has applied last. If not, a snapshot was installed of which the log does
+    /// not know yet, and nothing of it counts.
+    async fn leads_on<C>(&mut self, state: &LogState<C>, applied: LogIdOf<C>) -> Result<bool, StorageError>
+    where
+        C: RaftTypeConfig,
+        LS: RaftLogStorage<C>,
+    {
+        if applied.index <= state.last_purged_log_id.index_or_zero() {
+            return Ok(true);
+        }
+        let is_in_log = applied.index <= state.last_log_id.index_or_zero();
+        Ok(is_in_log && self.log.log_id_at(applied.index).await? == applied)
     }
 
     /// What the log store remembers as committed, if that entry is in the log. A crash may have lost the entry and kept the
@@ -94,6 +127,11 @@ impl<'a, LS, SM> StorageHelper<'a, LS, SM> {
         let mut memberships = Vec::new();
         if applied_membership.log_id.is_some() {
             memberships.push(applied_membership);
+        }
+        if let Some(applied) = applied
+            && !self.leads_on(state, applied).await?
+        {
+            return Ok(memberships);
         }
         let mut at = applied.next_index();
         let end = state.last_log_id.next_index();

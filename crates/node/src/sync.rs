@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -140,4 +140,9 @@ pub(crate) async fn pause() {
         Poll::Pending
     })
     .await;
+}
+
+/// Whether the task has ended. Its handle is not to be used again if so.
+pub(crate) fn has_ended<J: Future + Unpin>(join: &mut J) -> bool {
+    Pin::new(join).poll(&mut Context::from_waker(Waker::noop())).is_ready()
 }

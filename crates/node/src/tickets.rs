@@ -49,6 +49,16 @@ impl<W> Tickets<W> {
         Some(waiter)
     }
 
+    /// The waiter of this ticket, which stays good.
+    pub(crate) fn get_mut(&mut self, ticket: Ticket) -> Option<&mut W> {
+        let at = (ticket.0 & u64::from(u32::MAX)) as u32;
+        let place = self.places.get_mut(at as usize)?;
+        if u64::from(place.generation) != ticket.0 >> 32 {
+            return None;
+        }
+        place.waiter.as_mut()
+    }
+
     /// Forgets all waiters, which tells them that no answer will come.
     pub(crate) fn clear(&mut self) {
         self.places.clear();
@@ -67,6 +77,7 @@ mod tests {
         assert_eq!((tickets.take(b), tickets.take(b)), (Some('b'), None));
         let c = tickets.issue('c');
         assert_ne!(b, c, "a place is used again under another ticket");
+        assert_eq!((tickets.get_mut(b).copied(), tickets.get_mut(c).copied()), (None, Some('c')));
         assert_eq!((tickets.take(b), tickets.take(c), tickets.take(a)), (None, Some('c'), Some('a')));
     }
 }

@@ -1,6 +1,6 @@
 //! The settings of a node.
 
-use raftwright_core::{ClockDrift, ReplicaConfig, Span, StreamConfig};
+use raftwright_core::{ClockDrift, ReplicaConfig, SnapshotPolicy, Span, StreamConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::ReloadError;
@@ -49,6 +49,17 @@ pub struct Config {
     pub inflight_bytes_max: usize,
     /// About how many bytes of entries the state machine gets at a time.
     pub apply_bytes_max: usize,
+    /// When a snapshot is built by itself.
+    pub snapshot_policy: SnapshotPolicy,
+    /// How many entries behind a snapshot are kept when the log is purged, so that a server that lacks a few of them needs no
+    /// snapshot.
+    pub max_in_snapshot_log_to_keep: u64,
+    /// Most entries behind a snapshot that a leader keeps for members that lack them: while they are slow or away, or are
+    /// being sent a snapshot. Past it, they are sent a snapshot, or a newer one.
+    pub log_keep_for_followers_max: u64,
+    /// How long a target that is being sent a snapshot may be silent, in milliseconds: after a piece of it, and while it
+    /// installs it.
+    pub install_snapshot_timeout: u64,
 }
 
 impl Default for Config {
@@ -74,6 +85,10 @@ impl Default for Config {
             inflight_requests_max: stream.inflight_requests_max,
             inflight_bytes_max: stream.inflight_bytes_max,
             apply_bytes_max: 4 << 20,
+            snapshot_policy: replica.snapshot_policy,
+            max_in_snapshot_log_to_keep: replica.log_keep,
+            log_keep_for_followers_max: replica.log_keep_for_followers_max,
+            install_snapshot_timeout: 30_000,
         }
     }
 }
@@ -113,6 +128,12 @@ impl Config {
                 "must be more than election_timeout_min, or elections tie for ever".into(),
             );
         }
+        if let Some(why) = policy_error(self.snapshot_policy) {
+            return no("snapshot_policy", why.into());
+        }
+        if self.install_snapshot_timeout == 0 {
+            return no("install_snapshot_timeout", "must be at least 1 ms: no snapshot could ever be sent".into());
+        }
         let bounds = [
             ("api_queue_max", self.api_queue_max),
             ("api_batch_max", self.api_batch_max),
@@ -150,6 +171,10 @@ impl Config {
             clock_drift_max: _,
             reads_max: _,
             apply_bytes_max: _,
+            snapshot_policy: _,
+            max_in_snapshot_log_to_keep: _,
+            log_keep_for_followers_max: _,
+            install_snapshot_timeout: _,
             cluster_name,
             election_timeout_min,
             election_timeout_max,
@@ -194,6 +219,9 @@ impl Config {
             writes_max: self.log_writes_max,
             clock_drift_max: self.clock_drift_max.map(ClockDrift::per_mille),
             reads_max: self.reads_max,
+            snapshot_policy: self.snapshot_policy,
+            log_keep: self.max_in_snapshot_log_to_keep,
+            log_keep_for_followers_max: self.log_keep_for_followers_max,
             ..ReplicaConfig::default()
         }
     }
@@ -208,4 +236,15 @@ impl Config {
             ..StreamConfig::default()
         }
     }
+}
+
+/// A policy that would have a snapshot built all the time.
+fn policy_error(policy: SnapshotPolicy) -> Option<&'static str> {
+    let (logs, bytes) = match policy {
+        SnapshotPolicy::Never => return None,
+        SnapshotPolicy::LogsSinceLast(logs) => (logs, 1),
+        SnapshotPolicy::BytesSinceLast(bytes) => (1, bytes),
+        SnapshotPolicy::Either { logs, bytes } => (logs, bytes),
+    };
+    (logs == 0 || bytes == 0).then_some("must leave at least one entry, or one byte, between two snapshots")
 }

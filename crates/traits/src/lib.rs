@@ -59,8 +59,8 @@ pub use type_config::{
 
 pub use raftwright_core::{
     AdvancedLeaderId, CommittedLeaderId, CommittedTerm, Identity, Incarnation, LeaderId, LogId, LogIdOption, LogIndex,
-    Membership, MembershipError, Node, NodeId, PeerRefusal, RaftEntry, Round, Span, StandardLeaderId, Term, Time, Vote,
-    VoteKind,
+    Membership, MembershipError, Node, NodeId, PeerRefusal, RaftEntry, Round, SnapshotPolicy, Span, StandardLeaderId,
+    Term, Time, Vote, VoteKind,
 };
 
 #[doc(hidden)]

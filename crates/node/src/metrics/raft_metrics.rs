@@ -29,6 +29,8 @@ pub struct RaftMetrics<C: RaftTypeConfig> {
     pub committed: Option<LogIdOf<C>>,
     /// The last entry that its state machine has applied.
     pub last_applied: Option<LogIdOf<C>>,
+    /// The last entry in its newest snapshot.
+    pub snapshot: Option<LogIdOf<C>>,
     /// The last entry that was purged.
     pub purged: Option<LogIdOf<C>>,
     /// Its role.
@@ -43,11 +45,13 @@ pub struct RaftMetrics<C: RaftTypeConfig> {
     pub replication: Option<BTreeMap<C::NodeId, Option<LogIdOf<C>>>>,
     /// On a leader: how many milliseconds ago each target last answered a heartbeat; `None` for one that has not yet.
     pub heartbeat: Option<BTreeMap<C::NodeId, Option<u64>>>,
+    /// The targets that are being sent a snapshot, with the last entry in it.
+    pub snapshots_sending: BTreeMap<C::NodeId, LogIdOf<C>>,
 }
 
 impl<C: RaftTypeConfig> RaftMetrics<C> {
     /// The metrics of a node that is about to start.
-    pub(crate) fn of(replica: &Replica<Of<C>>, last_applied: Option<LogIdOf<C>>) -> Self {
+    pub(crate) fn of(replica: &Replica<Of<C>>, last_applied: Option<LogIdOf<C>>, snapshot: Option<LogIdOf<C>>) -> Self {
         let identity = replica.identity();
         Self {
             running_state: Ok(()),
@@ -58,12 +62,14 @@ impl<C: RaftTypeConfig> RaftMetrics<C> {
             last_log_id: replica.last_log_id(),
             committed: replica.committed(),
             last_applied,
+            snapshot,
             purged: replica.purged(),
             state: replica.server_state(),
             current_leader: replica.leader(),
             membership_config: Arc::new(replica.membership().clone()),
             replication: None,
             heartbeat: None,
+            snapshots_sending: BTreeMap::new(),
         }
     }
 
@@ -73,9 +79,11 @@ impl<C: RaftTypeConfig> RaftMetrics<C> {
             last_log: self.last_log_id,
             committed: self.committed,
             last_applied: self.last_applied,
+            snapshot: self.snapshot,
             purged: self.purged,
             replication: self.replication.clone(),
             heartbeat: self.heartbeat.clone(),
+            snapshots_sending: self.snapshots_sending.clone(),
         }
     }
 
@@ -101,12 +109,16 @@ pub struct RaftDataMetrics<C: RaftTypeConfig> {
     pub committed: Option<LogIdOf<C>>,
     /// The last entry that the state machine has applied.
     pub last_applied: Option<LogIdOf<C>>,
+    /// The last entry in the newest snapshot.
+    pub snapshot: Option<LogIdOf<C>>,
     /// The last entry that was purged.
     pub purged: Option<LogIdOf<C>>,
     /// On a leader: what each target is known to have.
     pub replication: Option<BTreeMap<C::NodeId, Option<LogIdOf<C>>>>,
     /// On a leader: how many milliseconds ago each target last answered a heartbeat.
     pub heartbeat: Option<BTreeMap<C::NodeId, Option<u64>>>,
+    /// The targets that are being sent a snapshot, with the last entry in it.
+    pub snapshots_sending: BTreeMap<C::NodeId, LogIdOf<C>>,
 }
 
 /// The part of [`RaftMetrics`] that changes with leaders and memberships.

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use raftwright_core::{LogIdOption, ServerState};
-use raftwright_traits::{AsyncRuntime, Fatal, LogIndex, RaftTypeConfig, Span};
+use raftwright_traits::{AsyncRuntime, Fatal, LogIdOf, LogIndex, RaftTypeConfig, Span};
 use tokio::sync::watch;
 
 use crate::metrics::RaftMetrics;
@@ -132,6 +132,34 @@ impl<C: RaftTypeConfig> Wait<C> {
         what: impl Into<String>,
     ) -> Result<RaftMetrics<C>, WaitError> {
         self.metrics(move |m| m.last_applied.index_or_zero() >= index, what).await
+    }
+
+    /// Waits until there is a snapshot that ends at this index or behind it.
+    ///
+    /// # Errors
+    /// As [`metrics`](Self::metrics).
+    pub async fn snapshot_at_least(
+        self,
+        index: LogIndex,
+        what: impl Into<String>,
+    ) -> Result<RaftMetrics<C>, WaitError> {
+        self.metrics(move |m| m.snapshot.index_or_zero() >= index, what).await
+    }
+
+    /// Waits until the newest snapshot ends at this entry, exactly.
+    ///
+    /// # Errors
+    /// As [`metrics`](Self::metrics).
+    pub async fn snapshot(self, last: LogIdOf<C>, what: impl Into<String>) -> Result<RaftMetrics<C>, WaitError> {
+        self.metrics(move |m| m.snapshot == Some(last), what).await
+    }
+
+    /// Waits until the log is purged up to this entry, exactly; `None` if nothing is.
+    ///
+    /// # Errors
+    /// As [`metrics`](Self::metrics).
+    pub async fn purged(self, upto: Option<LogIdOf<C>>, what: impl Into<String>) -> Result<RaftMetrics<C>, WaitError> {
+        self.metrics(move |m| m.purged == upto, what).await
     }
 
     /// Waits for a role.

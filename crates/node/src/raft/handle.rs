@@ -203,7 +203,7 @@ impl<C: RaftTypeConfig> Raft<C> {
 
 /// Starts what otherwise starts by itself.
 pub struct Trigger<'a, C: RaftTypeConfig> {
-    raft: &'a Raft<C>,
+    pub(super) raft: &'a Raft<C>,
 }
 
 impl<C: RaftTypeConfig> Trigger<'_, C> {

@@ -5,6 +5,7 @@ mod handle;
 mod nodes;
 mod peer;
 mod runtime_config;
+mod snapshots;
 mod start;
 mod write;
 

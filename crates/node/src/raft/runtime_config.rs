@@ -1,6 +1,6 @@
 //! Settings that change while the node runs.
 
-use raftwright_traits::{Config, RaftError, RaftTypeConfig, ReloadError};
+use raftwright_traits::{Config, RaftError, RaftTypeConfig, ReloadError, SnapshotPolicy};
 
 use super::Raft;
 use crate::msg::RaftMsg;
@@ -48,6 +48,14 @@ impl<'a, C: RaftTypeConfig> RuntimeConfig<'a, C> {
     /// As [`heartbeat`](Self::heartbeat).
     pub async fn pre_vote(&self, enabled: bool) -> Result<(), RaftError<ReloadError>> {
         self.change(move |config| config.pre_vote = enabled).await
+    }
+
+    /// When a snapshot is built by itself ([`Config::snapshot_policy`]).
+    ///
+    /// # Errors
+    /// As [`heartbeat`](Self::heartbeat), and [`ReloadError::Invalid`] for a policy that cannot work.
+    pub async fn snapshot_policy(&self, policy: SnapshotPolicy) -> Result<(), RaftError<ReloadError>> {
+        self.change(move |config| config.snapshot_policy = policy).await
     }
 
     /// Goes on with these settings, if they differ only in what may change while a node runs

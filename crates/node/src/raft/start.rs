@@ -13,7 +13,7 @@ use tracing::Instrument;
 use super::Raft;
 use super::handle::Inner;
 use crate::intake::Intake;
-use crate::limits::CLOSURES_MAX;
+use crate::limits::{CLOSURES_MAX, SNAPSHOT_CALLS_MAX};
 use crate::metrics::RaftMetrics;
 use crate::raft_core::RaftCore;
 use crate::shared::{Shared, guarded};
@@ -68,17 +68,25 @@ impl<C: RaftTypeConfig> Raft<C> {
 
         let identity = Identity { id, incarnation };
         let mut rng = Rng::new(runtime.random_u64());
-        let purged = restored.purged;
+        let (purged, snapshot) = (restored.purged, restored.snapshot);
         let replica = Replica::new(config.replica(), identity, restored, runtime.now(), rng.next_u64())
             .map_err(|e| Fatal::Start(e.to_string()))?;
 
-        let metrics = RaftMetrics::of(&replica, applied);
-        let shared = Arc::new(Shared::new(id, Arc::clone(&config), runtime, metrics, purged));
+        let metrics = RaftMetrics::of(&replica, applied, snapshot);
+        let (snapshot_calls, to_answer) = mpsc::channel(SNAPSHOT_CALLS_MAX);
+        let shared = Arc::new(Shared::new(id, Arc::clone(&config), runtime, metrics, purged, snapshot_calls));
         let (outlet, intake) = Intake::new(&config);
         let (closures, to_run) = mpsc::channel(CLOSURES_MAX);
         let inbox = Arc::new(Inbox::new());
-        let worker =
-            Worker::<C, SM, _>::new(Arc::clone(&shared), Arc::clone(&inbox), to_run, state_machine, reader, applied);
+        let worker = Worker::<C, SM, _>::new(
+            Arc::clone(&shared),
+            Arc::clone(&inbox),
+            to_run,
+            to_answer,
+            state_machine,
+            reader,
+            applied,
+        );
         let core = RaftCore::new(Arc::clone(&shared), replica, log_store, network, intake, inbox, rng);
         let task = run(Arc::clone(&shared), core, worker).instrument(tracing::info_span!("raft", id = %id));
         let core = shared.runtime.spawn(task);
@@ -111,6 +119,10 @@ where
                 Ok(Err(error)) => for_worker.stop(Fatal::Storage(error)),
                 Err(panic) => for_worker.stop(Fatal::Panicked(format!("state machine: {panic}"))),
             }
+            let builds = worker.finish();
+            // Its state and its files are let go of before the last of what it has started is waited for.
+            drop(worker);
+            builds.await;
         }
         .instrument(span),
     );

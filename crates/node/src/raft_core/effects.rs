@@ -11,9 +11,10 @@ use raftwright_traits::{
 };
 
 use super::RaftCore;
-use crate::msg::{Met, ReadTx};
+use crate::msg::{Met, ReadTx, Waiting};
 use crate::responder::WriteTx;
 use crate::shared::Shared;
+use crate::sm::Install;
 
 impl<C, N, LS> RaftCore<C, N, LS>
 where
@@ -40,8 +41,9 @@ where
                     self.streams.open(stream, target, node, vote, next);
                 }
                 Effect::CloseStream { stream } => self.streams.close(stream),
-                Effect::BuildSnapshot { .. } | Effect::InstallSnapshot { .. } => {}
                 Effect::Apply { upto } => self.on_apply(upto),
+                Effect::BuildSnapshot { at } => self.worker.build(at),
+                Effect::InstallSnapshot { ticket } => self.on_install_snapshot(ticket),
                 Effect::Reply { ticket, reply } => self.on_reply(ticket, reply),
                 Effect::Note(note) => tell(&note),
             }
@@ -85,6 +87,17 @@ where
     fn on_apply(&mut self, upto: CoreLogIdOf<Of<C>>) {
         self.worker.apply(upto, &mut self.pending);
         self.log_store.save_committed(Some(upto));
+    }
+
+    /// Hands the content that came with this ticket to the state machine's worker. Its waiter stays.
+    fn on_install_snapshot(&mut self, ticket: Ticket) {
+        match self.tickets.get_mut(ticket) {
+            Some(Waiting::Install(_, content)) => match content.take() {
+                Some(snapshot) => self.worker.install(Install { ticket, snapshot }),
+                None => tracing::error!(%ticket, "the replica wants a snapshot installed twice"),
+            },
+            Some(_) | None => tracing::error!(%ticket, "the replica wants a snapshot that was not sent"),
+        }
     }
 
     fn on_reply(&mut self, ticket: Ticket, reply: Reply<Of<C>>) {
@@ -141,10 +154,11 @@ fn tell<T: raftwright_core::Types>(note: &Note<T>) {
         Note::Stranger { from } => {
             tracing::warn!(%from, "a message came from a server that is not the one the membership means");
         }
-        Note::SnapshotFailed { at } => {
-            tracing::warn!(%at, "a snapshot could not be built; the next one is tried later")
+        Note::TargetNeedsSnapshot { target } => {
+            tracing::info!(%target, "a server needs what was purged here, and gets a snapshot");
         }
-        Note::SnapshotInstalled { last_log_id } => tracing::info!(%last_log_id, "a leader's snapshot was installed"),
-        Note::TargetNeedsSnapshot { target } => tracing::warn!(%target, "a server needs what was purged here"),
+        // The task that built it has said why.
+        Note::SnapshotFailed { at } => tracing::debug!(%at, "no snapshot was built"),
+        Note::SnapshotInstalled { last_log_id } => tracing::info!(%last_log_id, "a snapshot was installed"),
     }
 }

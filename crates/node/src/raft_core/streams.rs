@@ -1,10 +1,7 @@
 //! The tasks that talk to peers.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 
 use raftwright_core::{Message, Stream, StreamId, Tail};
 use raftwright_traits::{
@@ -17,7 +14,7 @@ use crate::heartbeat::HeartbeatWorker;
 use crate::limits::CALLS_MAX;
 use crate::replication::{ReplicationCore, Target};
 use crate::shared::{Shared, guarded};
-use crate::sync::Slot;
+use crate::sync::{Slot, has_ended};
 
 type Join<C> = <<C as RaftTypeConfig>::AsyncRuntime as AsyncRuntime>::JoinHandle<()>;
 
@@ -92,7 +89,7 @@ impl<C: RaftTypeConfig, N: RaftNetworkFactory<C>> Streams<C, N> {
         let tail = Arc::new(Slot::new());
         let replication = ReplicationCore::new(
             Arc::clone(shared),
-            Target { stream, id: target, node: node.clone() },
+            Target { stream, id: target, node: node.clone(), leader: identity, vote },
             Arc::clone(factory),
             reader,
             machine,
@@ -178,9 +175,4 @@ impl<C: RaftTypeConfig, N: RaftNetworkFactory<C>> Streams<C, N> {
             let _ = join.await;
         }
     }
-}
-
-/// Whether the task has ended. Its handle is not to be used again if so.
-fn has_ended<J: Future + Unpin>(join: &mut J) -> bool {
-    Pin::new(join).poll(&mut Context::from_waker(Waker::noop())).is_ready()
 }

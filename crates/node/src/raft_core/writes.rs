@@ -83,6 +83,7 @@ where
                 RaftMsg::Vote { .. }
                 | RaftMsg::Heartbeat { .. }
                 | RaftMsg::AppendEntries { .. }
+                | RaftMsg::InstallSnapshot { .. }
                 | RaftMsg::TransferRequest { .. }
                 | RaftMsg::Read { .. }
                 | RaftMsg::Initialize { .. }
@@ -92,6 +93,8 @@ where
                 | RaftMsg::TransferLeader { .. }
                 | RaftMsg::Elect
                 | RaftMsg::Beat
+                | RaftMsg::BuildSnapshot
+                | RaftMsg::Purge { .. }
                 | RaftMsg::Look(_)
                 | RaftMsg::Configure { .. } => continue,
             };

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream as AsyncStream;
-use raftwright_core::{RaftEntry, Stream, StreamEffect, StreamId, StreamInput, Tail};
+use raftwright_core::{RaftEntry, Report, Stream, StreamEffect, StreamId, StreamInput, Tail};
 use raftwright_traits::{
-    AppendEntriesResponse, AsyncRuntime, LogIdOf, LogIndex, Of, RPCError, RPCOption, RaftLogReader, RaftNetworkFactory,
-    RaftNetworkV2, RaftTypeConfig, Span, StorageError, Time,
+    AppendEntriesResponse, AsyncRuntime, Identity, LogIdOf, LogIndex, Of, RPCError, RPCOption, RaftLogReader,
+    RaftNetworkFactory, RaftNetworkV2, RaftTypeConfig, Span, StorageError, Time, VoteOf,
 };
 
 use crate::alarm::Alarm;
 use crate::limits::{ANSWERS_BATCH_MAX, TURNS_MAX};
 use crate::replication::lane::Lane;
+use crate::replication::snapshot_sender::{Sent, SnapshotSender};
 use crate::shared::Shared;
 use crate::sync::{Slot, pause};
 
@@ -25,6 +26,10 @@ pub(crate) struct Target<C: RaftTypeConfig> {
     pub(crate) stream: StreamId,
     pub(crate) id: C::NodeId,
     pub(crate) node: C::Node,
+    /// Who leads: this server.
+    pub(crate) leader: Identity<C::NodeId>,
+    /// The leadership that the task serves.
+    pub(crate) vote: VoteOf<C>,
 }
 
 /// A thin loop around [`Stream`]: reads what it wants to send, sends it, and brings the answers back. Spawned when a
@@ -35,6 +40,7 @@ pub(crate) struct ReplicationCore<C: RaftTypeConfig, N, LR> {
     factory: Arc<tokio::sync::Mutex<N>>,
     reader: LR,
     pump: Pump<C>,
+    sender: SnapshotSender<C>,
 }
 
 /// A request of the stream for entries.
@@ -48,8 +54,12 @@ struct Wanted<C: RaftTypeConfig> {
 
 /// What a read found.
 enum Found<C: RaftTypeConfig> {
-    Entries { prev: Option<LogIdOf<C>>, entries: Vec<C::Entry> },
-    Purged { purged: LogIdOf<C> },
+    Entries {
+        prev: Option<LogIdOf<C>>,
+        entries: Vec<C::Entry>,
+    },
+    /// It is gone, up to this entry.
+    Purged(LogIdOf<C>),
 }
 
 /// Why a connection is left.
@@ -58,6 +68,11 @@ enum Left {
     Closed,
     /// There is something to send and no connection yet.
     ToSend,
+    /// A snapshot is to be sent. Nothing else is under way.
+    ToSendSnapshot {
+        /// Of the stream's wish.
+        epoch: u64,
+    },
     /// The connection broke, or the target has not answered in time.
     Broken,
 }
@@ -99,6 +114,7 @@ where
             machine,
             effects: Vec::new(),
             wanted: None,
+            wants_snapshot: None,
             tail,
             lane: Lane::new(),
             unanswered: VecDeque::new(),
@@ -108,7 +124,8 @@ where
             alarm: Alarm::new(shared.runtime.clone()),
             shared: Arc::clone(&shared),
         };
-        Self { shared, target, factory, reader, pump }
+        let sender = SnapshotSender::new(Arc::clone(&shared));
+        Self { shared, target, factory, reader, pump, sender }
     }
 
     /// Runs until the stream is closed.
@@ -132,6 +149,16 @@ where
             match left {
                 Ok(Left::Closed) => return,
                 Ok(Left::Broken | Left::ToSend) => self.pump.on_broken(),
+                Ok(Left::ToSendSnapshot { epoch }) => {
+                    self.pump.on_lane_left();
+                    let sending = self.sender.send(&mut network, &self.target);
+                    let sent = tokio::select! {
+                        biased;
+                        () = closed.closed() => return,
+                        sent = sending => sent,
+                    };
+                    self.pump.on_snapshot_sent(epoch, sent);
+                }
                 Err(error) => {
                     tracing::error!(target = %self.target.id, %error, "cannot read the log to replicate it");
                     return self.shared.stop(error.into());
@@ -168,9 +195,12 @@ where
                 }
                 self.pump.step(match found? {
                     Found::Entries { prev, entries } => StreamInput::Entries { epoch: wanted.epoch, prev, entries },
-                    Found::Purged { purged } => StreamInput::Purged { epoch: wanted.epoch, purged },
+                    Found::Purged(purged) => StreamInput::Purged { epoch: wanted.epoch, purged },
                 });
                 self.pump.run_effects();
+            }
+            if let Some(epoch) = self.pump.wants_snapshot.take() {
+                return Ok(Left::ToSendSnapshot { epoch });
             }
             if !connected && !self.pump.lane.is_empty() {
                 return Ok(Left::ToSend);
@@ -194,19 +224,16 @@ async fn find<C: RaftTypeConfig, LR: RaftLogReader<C>>(
     wanted: &Wanted<C>,
 ) -> Result<Found<C>, StorageError> {
     let before = wanted.start.saturating_sub(1);
-    let gone = |index: LogIndex| shared.purged().filter(|purged| purged.index >= index);
+    let gone = |index: LogIndex| shared.purged().filter(|purged| purged.index >= index).map(Found::Purged);
     let prev = match wanted.prev {
         Some(prev) => Some(prev),
         None if before == 0 => None,
         None => match shared.purged() {
             Some(purged) if purged.index == before => Some(purged),
-            Some(purged) if purged.index > before => return Ok(Found::Purged { purged }),
+            Some(purged) if purged.index > before => return Ok(Found::Purged(purged)),
             Some(_) | None => match reader.try_get_log_entries(before..wanted.start).await?.first() {
                 Some(entry) => Some(entry.log_id()),
-                None => match gone(before) {
-                    Some(purged) => return Ok(Found::Purged { purged }),
-                    None => return Err(StorageError::missing_entry(before)),
-                },
+                None => return gone(before).ok_or_else(|| StorageError::missing_entry(before)),
             },
         },
     };
@@ -217,10 +244,7 @@ async fn find<C: RaftTypeConfig, LR: RaftLogReader<C>>(
     match entries.first() {
         Some(first) if first.log_id().index == wanted.start => Ok(Found::Entries { prev, entries }),
         None if wanted.start >= wanted.end => Ok(Found::Entries { prev, entries }),
-        Some(_) | None => match gone(wanted.start) {
-            Some(purged) => Ok(Found::Purged { purged }),
-            None => Err(StorageError::missing_entry(wanted.start)),
-        },
+        Some(_) | None => gone(wanted.start).ok_or_else(|| StorageError::missing_entry(wanted.start)),
     }
 }
 
@@ -232,6 +256,8 @@ struct Pump<C: RaftTypeConfig> {
     machine: Stream<Of<C>>,
     effects: Vec<StreamEffect<Of<C>>>,
     wanted: Option<Wanted<C>>,
+    /// The epoch in which the stream wants a snapshot sent.
+    wants_snapshot: Option<u64>,
     /// The newest tail; closed when the stream is.
     tail: Arc<Slot<Tail<Of<C>>>>,
     lane: Lane<C>,
@@ -265,7 +291,7 @@ impl<C: RaftTypeConfig> Pump<C> {
                     self.unanswered.push_back(epoch);
                     self.lane.push(request);
                 }
-                StreamEffect::SendSnapshot { .. } => {}
+                StreamEffect::SendSnapshot { epoch } => self.wants_snapshot = Some(epoch),
                 StreamEffect::Report(report) => self.shared.notify.report(self.stream, report),
             }
         }
@@ -326,13 +352,32 @@ impl<C: RaftTypeConfig> Pump<C> {
         Poll::Ready(Event::Progress)
     }
 
+    /// The connection is left while the stream still wants something: what was on it belongs to an epoch that is over.
+    fn on_lane_left(&mut self) {
+        self.lane.clear();
+        self.unanswered.clear();
+        self.wanted = None;
+    }
+
+    /// A snapshot has been sent, or could not be.
+    fn on_snapshot_sent(&mut self, epoch: u64, sent: Sent<C>) {
+        self.step(match sent {
+            Sent::Answered { last_log_id, response } => StreamInput::SnapshotSent { epoch, last_log_id, response },
+            Sent::Failed => StreamInput::Failed { epoch },
+            Sent::NoneToSend => {
+                // It asked already when it found that the target needs one; there was none, or none that goes far enough.
+                self.shared.notify.report(self.stream, Report::NeedsSnapshot);
+                StreamInput::Failed { epoch }
+            }
+        });
+    }
+
     /// The connection has gone, and with it every request without an answer and the read that was under way.
     fn on_broken(&mut self) {
         // What the stream has said until now belongs to that connection; its reports stay true.
         self.run_effects();
-        self.lane.clear();
-        self.unanswered.clear();
-        self.wanted = None;
+        self.on_lane_left();
+        self.wants_snapshot = None;
         let epoch = self.machine.epoch();
         self.step(StreamInput::Failed { epoch });
     }

@@ -9,13 +9,15 @@ use raftwright_traits::{LogIdOf, RaftTypeConfig};
 
 use crate::msg::ReadTx;
 use crate::pending::{PendingWrites, Waiter};
+use crate::sm::Install;
 use crate::sync::{Reader, lock};
 
 /// A read that waits for an entry to be applied.
 pub(crate) type ReadWaiter<C> = (LogIdOf<C>, ReadTx<C>);
 
 /// How far to apply, and who waits for it. `RaftCore` never waits here: "apply up to" is one value that grows, and those
-/// who wait are counted before they are let in (`WRITES_WAITING_MAX`, `reads_max`).
+/// who wait are counted before they are let in (`WRITES_WAITING_MAX`, `reads_max`). The replica wants one snapshot built at
+/// a time, and one installed.
 pub(crate) struct Inbox<C: RaftTypeConfig> {
     inner: Mutex<Orders<C>>,
     writes_waiting: AtomicUsize,
@@ -33,16 +35,19 @@ pub(crate) struct Taken<C: RaftTypeConfig> {
     /// Ascending by index.
     pub(crate) writes: VecDeque<Waiter<C>>,
     pub(crate) reads: Vec<ReadWaiter<C>>,
+    /// Build a snapshot that holds at least this entry.
+    pub(crate) build: Option<LogIdOf<C>>,
+    pub(crate) install: Option<Install<C>>,
     pub(crate) stop: bool,
 }
 
 impl<C: RaftTypeConfig> Taken<C> {
     pub(crate) fn new() -> Self {
-        Self { upto: None, writes: VecDeque::new(), reads: Vec::new(), stop: false }
+        Self { upto: None, writes: VecDeque::new(), reads: Vec::new(), build: None, install: None, stop: false }
     }
 
     fn is_empty(&self) -> bool {
-        self.upto.is_none() && self.reads.is_empty() && !self.stop
+        self.upto.is_none() && self.reads.is_empty() && self.build.is_none() && self.install.is_none() && !self.stop
     }
 }
 
@@ -69,6 +74,16 @@ impl<C: RaftTypeConfig> Inbox<C> {
             pending.take_upto(upto.index, &mut taken.writes);
             self.writes_waiting.fetch_add(taken.writes.len() - before, Ordering::Relaxed);
         });
+    }
+
+    /// Build a snapshot once this entry is applied.
+    pub(crate) fn build(&self, at: LogIdOf<C>) {
+        self.change(|taken| taken.build = Some(at));
+    }
+
+    /// Replace the state by that of a snapshot.
+    pub(crate) fn install(&self, install: Install<C>) {
+        self.change(|taken| taken.install = Some(install));
     }
 
     /// Answer this read once its entry is applied.

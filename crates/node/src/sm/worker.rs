@@ -2,29 +2,32 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 
 use raftwright_core::{LogIdOption, RaftEntry};
 use raftwright_traits::{
     ClientWriteError, LogIdOf, LogIndex, MembershipOf, RaftError, RaftLogReader, RaftStateMachine, RaftTypeConfig,
-    StorageError, StorageErrorKind, UnknownReason,
+    Snapshot, StorageError, StorageErrorKind, UnknownReason,
 };
 use tokio::sync::mpsc;
 
-use crate::limits::{CLOSURES_BATCH_MAX, TURNS_MAX};
+use crate::limits::{CLOSURES_BATCH_MAX, SNAPSHOT_CALLS_MAX, TURNS_MAX};
 use crate::msg::ClientWriteResponse;
+use crate::notify::Notify;
 use crate::pending::Waiter;
 use crate::shared::Shared;
-use crate::sm::Inbox;
 use crate::sm::inbox::{ReadWaiter, Taken};
+use crate::sm::snapshots::Builds;
+use crate::sm::{Inbox, Install, SnapshotCall};
 use crate::sync::pause;
 
 /// Something to do with the state machine, between two batches of entries.
 pub(crate) type Closure = Box<dyn FnOnce(&mut dyn Any) + Send>;
 
-/// Reads committed entries, applies them in batches bounded by bytes, and answers whoever waits for them.
+/// Reads committed entries, applies them in batches bounded by bytes, and answers whoever waits for them. Between two
+/// batches it has snapshots built and installed, and lets closures at the state.
 pub(crate) struct Worker<C: RaftTypeConfig, SM, LR> {
     shared: Arc<Shared<C>>,
     inbox: Arc<Inbox<C>>,
@@ -40,6 +43,10 @@ pub(crate) struct Worker<C: RaftTypeConfig, SM, LR> {
     reads: BTreeMap<LogIndex, Vec<ReadWaiter<C>>>,
     taken: Taken<C>,
     to_run: Vec<Closure>,
+    snapshot_calls: mpsc::Receiver<SnapshotCall<C>>,
+    to_answer: Vec<SnapshotCall<C>>,
+    to_install: Option<Install<C>>,
+    builds: Builds<C>,
     facts: Vec<Fact<C>>,
     stopped: bool,
 }
@@ -57,10 +64,12 @@ where
         shared: Arc<Shared<C>>,
         inbox: Arc<Inbox<C>>,
         closures: mpsc::Receiver<Closure>,
+        snapshot_calls: mpsc::Receiver<SnapshotCall<C>>,
         state_machine: SM,
         reader: LR,
         applied: Option<LogIdOf<C>>,
     ) -> Self {
+        let builds = Builds::new(Arc::clone(&shared));
         Self {
             shared,
             inbox,
@@ -73,6 +82,10 @@ where
             reads: BTreeMap::new(),
             taken: Taken::new(),
             to_run: Vec::new(),
+            snapshot_calls,
+            to_answer: Vec::new(),
+            to_install: None,
+            builds,
             facts: Vec::new(),
             stopped: false,
         }
@@ -94,11 +107,23 @@ where
             for closure in self.to_run.drain(..) {
                 closure(&mut self.state_machine);
             }
+            for call in self.to_answer.drain(..) {
+                call.run(&mut self.state_machine).await?;
+            }
+            if let Some(install) = self.to_install.take() {
+                self.install(install).await?;
+            }
             if self.applied < self.upto {
                 self.apply_batch().await?;
             }
             self.answer_reads();
+            self.builds.start_if_due(self.applied, &mut self.state_machine).await;
         }
+    }
+
+    /// Waits for what this worker has started, without the worker.
+    pub(crate) fn finish(&mut self) -> impl Future<Output = ()> + Send + use<C, SM, LR> {
+        self.builds.finish()
     }
 
     /// Waits until there is something to do, and takes it up. Says whether it had to wait.
@@ -112,6 +137,10 @@ where
                 for (log_id, tx) in self.taken.reads.drain(..) {
                     self.reads.entry(log_id.index).or_default().push((log_id, tx));
                 }
+                if let Some(at) = self.taken.build.take() {
+                    self.builds.want(at);
+                }
+                self.to_install = self.taken.install.take().or(self.to_install.take());
                 self.stopped |= self.taken.stop;
                 ready = true;
             }
@@ -122,6 +151,8 @@ where
                     Poll::Pending => {}
                 }
             }
+            // The node's own handle of the other end lasts as long as this does: it is never closed.
+            ready |= self.snapshot_calls.poll_recv_many(cx, &mut self.to_answer, SNAPSHOT_CALLS_MAX).is_ready();
             if ready {
                 return Poll::Ready(());
             }
@@ -130,6 +161,28 @@ where
         })
         .await;
         waited
+    }
+
+    /// Replaces the state by that of a snapshot. The callers of writes that stand in it are told that nobody knows what
+    /// became of those.
+    async fn install(&mut self, install: Install<C>) -> Result<(), StorageError> {
+        let Install { ticket, snapshot } = install;
+        let Snapshot { meta, snapshot } = *snapshot;
+        let Some(last_log_id) = meta.last_log_id else { return Ok(()) };
+        if self.applied < Some(last_log_id) {
+            self.state_machine.install_snapshot(&meta, snapshot).await?;
+            self.applied = Some(last_log_id);
+            self.shared.set_applied(last_log_id);
+            self.shared.set_snapshot(last_log_id);
+            let mut answered = 0;
+            while let Some((_, tx)) = self.writes.pop_front_if(|(asked, _)| asked.index <= last_log_id.index) {
+                answered += 1;
+                tx.refuse(ClientWriteError::Unknown(UnknownReason::Snapshot));
+            }
+            self.inbox.writes_answered(answered);
+        }
+        self.shared.notify.push(Notify::SnapshotInstalled { ticket, last_log_id });
+        Ok(())
     }
 
     async fn apply_batch(&mut self) -> Result<(), StorageError> {

@@ -9,6 +9,7 @@ mod faults;
 mod fixture;
 mod membership;
 mod settings;
+mod snapshots;
 mod stopping;
 mod threads;
 mod writes;
