@@ -53,7 +53,7 @@ pub use server::{Connections, InitError, SERVER_DEADLINE, Server, ServerBuilder}
 pub use service::{COMMAND_BYTES_MAX, REQUEST_WAIT_MAX};
 pub use sessions::{SESSION_BYTES_MAX, SESSION_WINDOW, SESSIONS_MAX, SessionId};
 pub use start_error::StartError;
-pub use state_machine::{BoxError, StateMachine, decode, encode};
+pub use state_machine::{BoxError, Frozen, StateMachine, decode, encode};
 
 pub use raftwright_core as core;
 pub use raftwright_net as net;

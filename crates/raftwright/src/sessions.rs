@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use raftwright_traits::LogIndex;
@@ -60,10 +61,11 @@ pub(crate) enum Verdict {
     Expired,
 }
 
-/// The answers of the last commands of each session.
+/// The answers of the last commands of each session. The sessions are shared with the copies that are made for snapshots, and
+/// copied when they change under one; so a copy costs a reference count for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sessions {
-    by_id: BTreeMap<SessionId, Session>,
+    by_id: BTreeMap<SessionId, Arc<Session>>,
     /// The same sessions by the index of the entry that used them last: at most one for an index.
     by_use: BTreeMap<LogIndex, SessionId>,
     /// What all answers take together.
@@ -82,7 +84,7 @@ impl Sessions {
     /// Opens a session: the entry at `index` asks for it.
     pub(crate) fn open(&mut self, index: LogIndex, nonce: u64) -> SessionId {
         let id = SessionId::new(index, nonce);
-        self.by_id.insert(id, Session { used: index, floor: 0, answers: BTreeMap::new() });
+        self.by_id.insert(id, Arc::new(Session { used: index, floor: 0, answers: BTreeMap::new() }));
         self.by_use.insert(index, id);
         while self.by_id.len() > SESSIONS_MAX {
             self.evict_oldest();
@@ -93,7 +95,7 @@ impl Sessions {
     /// Judges a command of the entry at `index`. Its client has, or does not want any more, the answers of all sequence
     /// numbers up to `settled`.
     pub(crate) fn judge(&mut self, index: LogIndex, id: SessionId, sequence: u64, settled: u64) -> Verdict {
-        let Some(session) = self.by_id.get_mut(&id) else { return Verdict::Expired };
+        let Some(session) = self.by_id.get_mut(&id).map(Arc::make_mut) else { return Verdict::Expired };
         self.by_use.remove(&session.used);
         session.used = index;
         self.by_use.insert(index, id);
@@ -108,7 +110,7 @@ impl Sessions {
 
     /// Keeps the answer of a command that was [`Verdict::New`].
     pub(crate) fn remember(&mut self, id: SessionId, sequence: u64, answer: Bytes) {
-        let Some(session) = self.by_id.get_mut(&id) else { return };
+        let Some(session) = self.by_id.get_mut(&id).map(Arc::make_mut) else { return };
         self.bytes += cost(&answer);
         session.answers.insert(sequence, answer);
         self.bytes -= session.forget(sequence.saturating_sub(SESSION_WINDOW));
@@ -128,7 +130,7 @@ impl Sessions {
     }
 
     fn forget_oldest_answers(&mut self, id: SessionId) {
-        let Some(session) = self.by_id.get_mut(&id) else { return };
+        let Some(session) = self.by_id.get_mut(&id).map(Arc::make_mut) else { return };
         while self.bytes > SESSION_BYTES_MAX {
             let Some((&oldest, _)) = session.answers.first_key_value() else { return };
             self.bytes -= session.forget(oldest);
@@ -193,7 +195,7 @@ impl Sessions {
                 return None;
             }
             table.bytes += answers.values().map(cost).sum::<usize>();
-            let twice = table.by_id.insert(id, Session { used, floor, answers }).is_some();
+            let twice = table.by_id.insert(id, Arc::new(Session { used, floor, answers })).is_some();
             if twice || table.by_use.insert(used, id).is_some() {
                 return None;
             }

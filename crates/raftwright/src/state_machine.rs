@@ -1,13 +1,18 @@
 //! What an application writes.
 
+use std::io::{Read, Write};
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Any error, of a state machine's own choice.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// A state as it was at one moment, to be written out by another thread: it is given a writer, once.
+pub type Frozen = Box<dyn FnOnce(&mut dyn Write) -> Result<(), BoxError> + Send>;
+
 /// An application's state, replicated. It is held in memory, once on every node; after a restart it is made anew from the
-/// log.
+/// newest snapshot and the log behind it.
 ///
 /// Every node applies the same commands in the same order, so [`apply`](StateMachine::apply) must come to the same state
 /// and the same answer everywhere: no clock, no random numbers, no iteration over hash maps, no files. What a command
@@ -26,8 +31,9 @@ pub trait StateMachine: Send + 'static {
     /// Looks at the state. Must be quick: nothing is applied meanwhile.
     fn query(&self, query: Self::Query) -> Self::Answer;
 
-    /// The whole state as bytes, for a node that is too far behind to be sent the log (Raft §7). [`encode`] makes them
-    /// of any serializable value. Nothing is applied meanwhile.
+    /// The whole state as bytes (Raft §7): what a restart begins with, and what a node gets that is too far behind to be
+    /// sent the log. [`encode`] makes them of any serializable value. Nothing is applied meanwhile, unless
+    /// [`freeze`](StateMachine::freeze) is written too.
     ///
     /// # Errors
     /// The node goes on without this snapshot.
@@ -39,6 +45,31 @@ pub trait StateMachine: Send + 'static {
     /// # Errors
     /// Stop the node: a state that is neither the old nor the new one serves nobody.
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), BoxError>;
+
+    /// The state as it is now, to be written while commands go on being applied. For a state that is large: a snapshot must
+    /// show one moment, and the only way not to stop the world for as long as the writing takes is to hold on to that moment
+    /// cheaply. What serves is a map of reference-counted, copied-on-write parts, a store with views of its own, or a
+    /// channel to whoever has the data. The default is [`snapshot`](StateMachine::snapshot): right for what is small.
+    ///
+    /// The bytes must be those that [`snapshot`](StateMachine::snapshot) makes.
+    ///
+    /// # Errors
+    /// The node goes on without this snapshot.
+    fn freeze(&self) -> Result<Frozen, BoxError> {
+        let bytes = self.snapshot()?;
+        Ok(Box::new(move |to| Ok(to.write_all(&bytes)?)))
+    }
+
+    /// As [`restore`](StateMachine::restore), from a stream that ends with the snapshot: for a state that is large, so that
+    /// its bytes and itself are never in memory together. The default reads all of it and calls `restore`.
+    ///
+    /// # Errors
+    /// Stop the node.
+    fn restore_from(&mut self, from: &mut dyn Read) -> Result<(), BoxError> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes)?;
+        self.restore(&bytes)
+    }
 }
 
 /// A value as bytes: [postcard](https://postcard.jamesmunns.com), compact and without names.

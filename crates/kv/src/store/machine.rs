@@ -1,17 +1,17 @@
 //! The state machine: applying is deterministic, and depends on nothing but the commands before.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::limits::{KEY_BYTES_MAX, SCAN_BYTES_MAX, SCAN_PAIRS_MAX, VALUE_BYTES_MAX};
+use crate::store::shared_map::SharedMap;
 use crate::store::{Answer, Command, Condition, KeyValue, Query, Stored};
 
 /// The map. Revisions count the writes that changed something, from 1 on, over all keys: of two writes the later has the
-/// higher revision.
+/// higher revision. Cloning it is cheap, whatever its size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KvStateMachine {
     pub(super) revision: u64,
-    pub(super) map: BTreeMap<String, Stored>,
+    pub(super) map: SharedMap,
 }
 
 impl KvStateMachine {
@@ -32,7 +32,7 @@ impl KvStateMachine {
 
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
+        self.map.len() == 0
     }
 
     /// Applies a write.
@@ -50,7 +50,7 @@ impl KvStateMachine {
                 }
                 self.revision += 1;
                 let stored = Stored { value, revision: self.revision };
-                let previous = self.map.insert(key, stored).map(|before| before.revision);
+                let previous = self.map.insert(&key, stored).map(|before| before.revision);
                 Answer::Written { revision: self.revision, previous }
             }
             Command::Delete { key, condition } => {
@@ -80,16 +80,12 @@ impl KvStateMachine {
             Some(after) if after >= prefix => Bound::Excluded(after),
             Some(_) | None => Bound::Included(prefix),
         };
-        let mut found = self
-            .map
-            .range::<str, _>((start, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .peekable();
+        let mut found = self.map.range_from(start).take_while(|(key, _)| key.starts_with(prefix)).peekable();
         let (mut pairs, mut bytes) = (Vec::new(), 0);
         while pairs.len() < limit && bytes < SCAN_BYTES_MAX {
             let Some((key, stored)) = found.next() else { break };
             bytes += key.len() + stored.value.len();
-            pairs.push(KeyValue { key: key.clone(), stored: stored.clone() });
+            pairs.push(KeyValue { key: key.to_owned(), stored: stored.clone() });
         }
         Answer::Pairs { pairs, more: found.peek().is_some() }
     }

@@ -3,8 +3,10 @@
 mod command;
 mod machine;
 mod replicated;
+mod shared_map;
 mod snapshot;
 
 pub use command::{Answer, Command, Condition, KeyValue, Query, Stored};
 pub use machine::KvStateMachine;
+pub use shared_map::CHUNK_PAIRS_MAX;
 pub use snapshot::SnapshotError;

@@ -48,7 +48,7 @@ impl KvStateMachine {
         to.write_all(&0u16.to_le_bytes())?;
         to.write_all(&self.revision.to_le_bytes())?;
         to.write_all(&(self.map.len() as u64).to_le_bytes())?;
-        for (key, stored) in &self.map {
+        for (key, stored) in self.map.iter() {
             // Both lengths were checked against their bounds, far below 2^32, when the pair was applied.
             to.write_all(&(key.len() as u32).to_le_bytes())?;
             to.write_all(&(stored.value.len() as u32).to_le_bytes())?;
@@ -80,10 +80,10 @@ impl KvStateMachine {
             if stored.revision == 0 || stored.revision > revision {
                 return Err(SnapshotError::Damaged("a pair has a revision that was never given"));
             }
-            if kv.map.last_key_value().is_some_and(|(last, _)| *last >= key) {
+            if kv.map.last_key().is_some_and(|last| *last >= *key) {
                 return Err(SnapshotError::Damaged("the keys are out of order"));
             }
-            kv.map.insert(key, stored);
+            kv.map.insert(&key, stored);
         }
         match from.read(&mut [0])? {
             0 => Ok(kv),
