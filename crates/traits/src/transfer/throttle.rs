@@ -47,6 +47,6 @@ impl Throttle {
         let paid = self.paid.max(earliest).as_nanos();
         let paid = paid.saturating_add(Self::cost(self.bytes_per_second, bytes).as_nanos());
         self.paid = Time::from_nanos(paid);
-        Time::from_nanos(paid.saturating_sub(self.burst.as_nanos())).max(now)
+        self.paid.max(now)
     }
 }

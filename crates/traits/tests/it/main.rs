@@ -10,6 +10,7 @@ mod log;
 mod settings;
 mod store_ext;
 mod suite;
+mod transfer;
 mod wrong_stores;
 
 use bytes::Bytes;
