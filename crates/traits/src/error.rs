@@ -44,20 +44,20 @@ pub struct StorageError {
     /// What and where, and what to do about it.
     pub message: String,
     /// The error behind it, if one was given; with the feature `bt` also where it was made.
-    pub source: Option<AnyError>,
+    pub source: Option<Box<AnyError>>,
 }
 
 impl StorageError {
     /// An error of that kind.
     pub fn new(kind: StorageErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        let source = cfg!(feature = "bt").then(|| AnyError::error(&message));
+        let source = cfg!(feature = "bt").then(|| Box::new(AnyError::error(&message)));
         Self { kind, message, source }
     }
 
     /// An error of that kind, made of the one behind it. Says what that one says.
     pub fn from_error<E: std::error::Error + 'static>(kind: StorageErrorKind, error: &E) -> Self {
-        Self { kind, message: error.to_string(), source: Some(AnyError::new(error)) }
+        Self { kind, message: error.to_string(), source: Some(Box::new(AnyError::new(error))) }
     }
 
     /// An entry that should be in the log is not.

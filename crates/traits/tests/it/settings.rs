@@ -19,7 +19,9 @@ fn settings_that_cannot_work_are_named() {
     assert_eq!(with(|c| c.apply_bytes_max = 0), "apply_bytes_max");
 }
 
-fn reload(change: fn(&mut Config)) -> Result<(), ReloadError> {
+type Change = fn(&mut Config);
+
+fn reload(change: Change) -> Result<(), ReloadError> {
     let config = Config::default();
     let mut to = config.clone();
     change(&mut to);
@@ -28,7 +30,7 @@ fn reload(change: fn(&mut Config)) -> Result<(), ReloadError> {
 
 #[test]
 fn some_settings_change_while_a_node_runs() {
-    let changes: [fn(&mut Config); 7] = [
+    let changes: [Change; 7] = [
         |c| c.heartbeat_interval = 20,
         |c| c.pre_vote = false,
         |c| c.enable_elect = false,
@@ -44,7 +46,7 @@ fn some_settings_change_while_a_node_runs() {
 
 #[test]
 fn others_do_not_and_are_named() {
-    let changes: [(&str, fn(&mut Config)); 11] = [
+    let changes: [(&str, Change); 11] = [
         ("cluster_name", |c| c.cluster_name.push('x')),
         ("election_timeout_min", |c| c.election_timeout_min += 1),
         ("election_timeout_max", |c| c.election_timeout_max += 1),
