@@ -30,9 +30,12 @@ mod storage_helper;
 mod sync;
 mod tickets;
 
-pub use metrics::{RaftDataMetrics, RaftMetrics, RaftServerMetrics, Wait, WaitError};
+pub use metrics::{MetricsRecorder, RaftDataMetrics, RaftMetrics, RaftServerMetrics, Wait, WaitError};
 pub use msg::ClientWriteResponse;
 pub use proposal::Priority;
-pub use raft::{IntoNodes, Raft, RuntimeConfig, Trigger, WriteMany, WriteRequest};
+pub use raft::{
+    IntoNodes, LeaderChangeHandle, Raft, RuntimeConfig, StreamAppend, TooManyObservers, Trigger, WriteMany,
+    WriteRequest,
+};
 pub use raftwright_core::ServerState;
 pub use responder::{Responder, WriteResult};

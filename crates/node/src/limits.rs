@@ -16,6 +16,12 @@ pub(crate) const REPLACED_WRITES_MAX: usize = 1 << 16;
 /// Most writes of high priority that wait to be taken up. Past it, they are refused as busy.
 pub(crate) const URGENT_QUEUE_MAX: usize = 1_024;
 
+/// Most pairs of callbacks that are told of leaderships. Past it, none are registered.
+pub(crate) const OBSERVERS_MAX: usize = 64;
+
+/// Most appends of one stream of a peer that wait for their answers. Past it, no more of the stream is read.
+pub(crate) const STREAM_APPENDS_MAX: usize = 256;
+
 /// Most closures that wait for the state machine. Past it, their callers wait to hand them over.
 pub(crate) const CLOSURES_MAX: usize = 1_024;
 

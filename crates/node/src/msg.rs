@@ -12,6 +12,8 @@ use raftwright_traits::{
 use tokio::sync::oneshot;
 
 use crate::proposal::Proposal;
+use crate::raft::TooManyObservers;
+use crate::raft_core::Observer;
 use crate::responder::WriteTx;
 
 /// The answer to a client's write.
@@ -79,6 +81,8 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     Purge { upto: LogIndex },
     /// Look at the replica.
     Look(Look<C>),
+    /// Tell these callbacks of leaderships.
+    Observe { observer: Observer<C>, tx: Tx<(), TooManyObservers> },
     /// Go on with other settings.
     Configure { change: Reconfigure, tx: Tx<(), ReloadError> },
 }

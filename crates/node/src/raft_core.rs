@@ -1,6 +1,8 @@
 //! The task at the centre: owns the replica and the log's writing end.
 
 mod effects;
+mod flushes;
+mod observers;
 mod publish;
 mod streams;
 mod writes;
@@ -16,6 +18,7 @@ use crate::limits::{TRANSFER_TIMEOUTS, TURNS_MAX};
 use crate::msg::{RaftMsg, TransferTx, Waiting};
 use crate::notify::{Batch, Notify};
 use crate::pending::PendingWrites;
+use crate::raft::TooManyObservers;
 use crate::shared::Shared;
 use crate::sm::Inbox;
 use crate::sync::pause;
@@ -26,6 +29,10 @@ use raftwright_traits::{
     RaftNetworkFactory, RaftTypeConfig, Span, Time, TransferLeaderError, UnknownReason,
 };
 
+pub(crate) use observers::Observer;
+
+use flushes::Flushes;
+use observers::Observers;
 use publish::Published;
 use streams::Streams;
 
@@ -48,6 +55,10 @@ pub(crate) struct RaftCore<C: RaftTypeConfig, N, LS> {
     worker: Arc<Inbox<C>>,
     streams: Streams<C, N>,
     published: Published<C>,
+    observers: Observers<C>,
+    flushes: Flushes,
+    /// How many writes were proposed in this turn.
+    proposed: usize,
     rng: Rng,
     /// When the present turn began.
     now: Time,
@@ -85,6 +96,9 @@ where
             worker,
             streams,
             published: Published::new(),
+            observers: Observers::new(),
+            flushes: Flushes::new(),
+            proposed: 0,
             rng,
             now: Time::ZERO,
         }
@@ -179,6 +193,10 @@ where
             self.on_message(now, message, &mut room);
         }
         self.messages = messages;
+        let proposed = std::mem::take(&mut self.proposed);
+        if proposed > 0 {
+            self.shared.recorder.tell(|recorder| recorder.record_proposals(proposed));
+        }
         if self.may_wake() && self.replica.deadline().is_some_and(|deadline| deadline <= now) {
             self.replica.step(now, Input::Wake, &mut self.effects);
         }
@@ -189,6 +207,9 @@ where
         let input = match event {
             Notify::LogDone { write, result } => {
                 result?;
+                if let Some(took) = self.flushes.done(write, now) {
+                    self.shared.recorder.tell(|recorder| recorder.record_flush(took));
+                }
                 Input::LogDone { write }
             }
             Notify::SnapshotBuilt { last_log_id } => Input::SnapshotBuilt { last_log_id },
@@ -258,6 +279,11 @@ where
             RaftMsg::BuildSnapshot => Input::BuildSnapshot,
             RaftMsg::Purge { upto } => Input::Purge { upto },
             RaftMsg::Look(look) => return look(&self.replica),
+            RaftMsg::Observe { observer, tx } => {
+                let added = self.observers.add(observer);
+                let _ = tx.send(if added { Ok(()) } else { Err(TooManyObservers) });
+                return;
+            }
             RaftMsg::Configure { change, tx } => return drop(tx.send(self.on_configure(now, change))),
         };
         self.replica.step(now, input, &mut self.effects);
@@ -307,6 +333,7 @@ where
         self.tickets.clear();
         self.pending.clear();
         self.transfers.clear();
+        self.observers.end();
         self.publish_end();
         self.streams.join_all().await;
     }

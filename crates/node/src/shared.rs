@@ -8,7 +8,7 @@ use raftwright_core::WriteId;
 use raftwright_traits::{Config, Fatal, FlushSink, LogIdOf, LogIndex, RaftTypeConfig, Snapshot, StorageError};
 use tokio::sync::{mpsc, watch};
 
-use crate::metrics::{RaftDataMetrics, RaftMetrics, RaftServerMetrics};
+use crate::metrics::{RaftDataMetrics, RaftMetrics, RaftServerMetrics, Recorder};
 use crate::notify::{Notify, NotifyQueue};
 use crate::sm::SnapshotCall;
 use crate::sync::{catch_panic, lock};
@@ -21,6 +21,7 @@ pub(crate) struct Shared<C: RaftTypeConfig> {
     pub(crate) notify: NotifyQueue<C>,
     /// For observers only: no task of the node waits on it.
     pub(crate) metrics: watch::Sender<RaftMetrics<C>>,
+    pub(crate) recorder: Recorder,
     /// Parts of the metrics, kept up to date only while somebody looks.
     data_metrics: watch::Sender<RaftDataMetrics<C>>,
     server_metrics: watch::Sender<RaftServerMetrics<C>>,
@@ -59,6 +60,7 @@ impl<C: RaftTypeConfig> Shared<C> {
             data_metrics: watch::Sender::new(metrics.data()),
             server_metrics: watch::Sender::new(metrics.server()),
             metrics: watch::Sender::new(metrics),
+            recorder: Recorder::new(),
             fatal: OnceLock::new(),
             applied,
             purged: Mutex::new(purged),

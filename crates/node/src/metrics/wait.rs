@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::metrics::RaftMetrics;
 
 /// What was waited for did not come about.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum WaitError {
     /// The time is over.
     #[error("not in time: {0}")]

@@ -3,15 +3,13 @@
 use std::any::TypeId;
 use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
-use std::time::Duration;
 
 use raftwright_core::Replica;
 use raftwright_traits::{AsyncRuntime, Config, Fatal, JoinError, Of, RaftTypeConfig};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::RuntimeConfig;
 use crate::intake::Outlet;
-use crate::metrics::{RaftDataMetrics, RaftMetrics, RaftServerMetrics, Wait};
 use crate::msg::RaftMsg;
 use crate::shared::Shared;
 use crate::sm::Closure;
@@ -157,26 +155,6 @@ impl<C: RaftTypeConfig> Raft<C> {
         rx.await.map_err(|_| self.shared().end())
     }
 
-    /// The node's state, for observers: the newest value, and a way to be told of the next. Values may be skipped.
-    pub fn metrics(&self) -> watch::Receiver<RaftMetrics<C>> {
-        self.shared().metrics.subscribe()
-    }
-
-    /// The part of the metrics that changes with every write.
-    pub fn data_metrics(&self) -> watch::Receiver<RaftDataMetrics<C>> {
-        self.shared().watch_data()
-    }
-
-    /// The part of the metrics that changes with leaders and memberships.
-    pub fn server_metrics(&self) -> watch::Receiver<RaftServerMetrics<C>> {
-        self.shared().watch_server()
-    }
-
-    /// Waits for the node to be as one wants it, at most so long; `None` is for ever.
-    pub fn wait(&self, timeout: Option<Duration>) -> Wait<C> {
-        Wait::new(self.shared().runtime.clone(), timeout, self.metrics())
-    }
-
     /// Starts what otherwise starts by itself.
     pub fn trigger(&self) -> Trigger<'_, C> {
         Trigger { raft: self }
@@ -213,6 +191,16 @@ impl<C: RaftTypeConfig> Trigger<'_, C> {
     /// [`Fatal`], if the node has stopped.
     pub async fn elect(&self) -> Result<(), Fatal> {
         self.raft.send(RaftMsg::Elect).await
+    }
+
+    /// Asks for the leadership to be handed over ([`Raft::transfer_leader`]), and does not wait for it. Does nothing unless
+    /// this server leads and the other is a voter.
+    ///
+    /// # Errors
+    /// [`Fatal`], if the node has stopped.
+    pub async fn transfer_leader(&self, to: C::NodeId) -> Result<(), Fatal> {
+        let (tx, _) = oneshot::channel();
+        self.raft.send(RaftMsg::TransferLeader { to, tx }).await
     }
 
     /// Sends a heartbeat to every member. Does nothing unless this server leads.

@@ -2,7 +2,7 @@
 
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, Fatal, HeartbeatRequest, HeartbeatResponse, RaftTypeConfig,
-    TransferLeaderRequest, VoteRequest, VoteResponse,
+    TransferLeaderRequest, VoteKind, VoteRequest, VoteResponse,
 };
 
 use super::Raft;
@@ -15,6 +15,15 @@ impl<C: RaftTypeConfig> Raft<C> {
     /// [`Fatal`], if the node has stopped.
     pub async fn vote(&self, request: VoteRequest<C>) -> Result<VoteResponse<C>, Fatal> {
         self.ask(|tx| RaftMsg::Vote { request, tx }).await
+    }
+
+    /// A server asks whether it could win an election (Thesis §9.6). Changes nothing on either side, whatever the request's
+    /// kind says.
+    ///
+    /// # Errors
+    /// [`Fatal`], if the node has stopped.
+    pub async fn pre_vote(&self, request: VoteRequest<C>) -> Result<VoteResponse<C>, Fatal> {
+        self.vote(VoteRequest::<C> { kind: VoteKind::PreVote, ..request }).await
     }
 
     /// A leader sends entries (Raft §5.3). Entries that are acknowledged are durable before this returns. A transport that

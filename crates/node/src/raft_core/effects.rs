@@ -45,7 +45,7 @@ where
                 Effect::BuildSnapshot { at } => self.worker.build(at),
                 Effect::InstallSnapshot { ticket } => self.on_install_snapshot(ticket),
                 Effect::Reply { ticket, reply } => self.on_reply(ticket, reply),
-                Effect::Note(note) => tell(&note),
+                Effect::Note(note) => self.on_note(&note),
             }
         }
         self.effects = effects;
@@ -55,11 +55,15 @@ where
     }
 
     fn on_write(&mut self, id: WriteId, op: Write<Of<C>>) {
+        self.flushes.submitted(id, self.now);
         let sink: Arc<dyn FlushSink> = Arc::<Shared<C>>::clone(&self.shared);
         let flushed = IOFlushed::new(id, sink);
         match op {
             Write::Vote(vote) => self.log_store.save_vote(&vote, flushed),
-            Write::Append(entries) => self.log_store.append(entries, flushed),
+            Write::Append(entries) => {
+                self.shared.recorder.tell(|recorder| recorder.record_append(entries.len()));
+                self.log_store.append(entries, flushed);
+            }
             Write::Truncate { since } => self.log_store.truncate(since, flushed),
             Write::Purge { upto } => {
                 // First, so that a reader that finds nothing knows why.
@@ -108,6 +112,22 @@ where
             Met::Read(log_id, tx) => self.on_read_confirmed(log_id, tx),
             Met::Transferring(to, tx) => self.await_transfer(to, tx),
             Met::Mismatch => tracing::error!(%ticket, "the replica gave a reply that was not asked for"),
+        }
+    }
+
+    fn on_note(&mut self, note: &Note<Of<C>>) {
+        tell(note);
+        match note {
+            Note::BecameLeader { vote } => self.observers.begin(vote.leader_id),
+            Note::SteppedDown { .. } => self.observers.end(),
+            Note::ElectionStarted { .. }
+            | Note::FollowsLeader { .. }
+            | Note::Truncated { .. }
+            | Note::BadPeer { .. }
+            | Note::Stranger { .. }
+            | Note::TargetNeedsSnapshot { .. }
+            | Note::SnapshotInstalled { .. }
+            | Note::SnapshotFailed { .. } => {}
         }
     }
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use raftwright_core::ServerState;
-use raftwright_traits::{LogIdOf, RaftLogStorage, RaftNetworkFactory, RaftTypeConfig, StoredMembership, Time, VoteOf};
+use raftwright_core::{LogIdOption, ServerState};
+use raftwright_traits::{
+    LogIdOf, LogIndex, RaftLogStorage, RaftNetworkFactory, RaftTypeConfig, StoredMembership, Time, VoteOf,
+};
 
 use super::RaftCore;
+use crate::metrics::Recorder;
 
 /// What observers were told last. Telling them takes locks and wakes tasks, so it is done only when something is new, and
 /// once before `RaftCore` waits.
@@ -25,6 +28,7 @@ type Matched<C> = (<C as RaftTypeConfig>::NodeId, Option<LogIdOf<C>>);
 struct Seen<C: RaftTypeConfig> {
     vote: Option<VoteOf<C>>,
     last_log_id: Option<LogIdOf<C>>,
+    durable: LogIndex,
     committed: Option<LogIdOf<C>>,
     purged: Option<LogIdOf<C>>,
     state: ServerState,
@@ -59,6 +63,7 @@ where
         let seen = Seen::<C> {
             vote: replica.vote().copied(),
             last_log_id: replica.last_log_id(),
+            durable: replica.durable_index(),
             committed: replica.committed(),
             purged: replica.purged(),
             state: replica.server_state(),
@@ -80,10 +85,14 @@ where
         let now = self.now;
         let new_membership = (published.seen.as_ref().map(|before| before.membership) != Some(seen.membership))
             .then(|| replica.membership().clone());
+        let flush_micros = self.flushes.last().map(|took| took.as_nanos() / 1_000);
+        let quorum_ack = replica.last_quorum_ack().map(|at| now.since(at).as_millis());
         self.shared.tell(|metrics| {
             metrics.current_term = seen.vote.map_or(0, |vote| vote.term());
             metrics.vote = seen.vote;
             metrics.last_log_id = seen.last_log_id;
+            metrics.durable = seen.durable;
+            metrics.flush_micros = flush_micros;
             metrics.committed = seen.committed;
             metrics.purged = seen.purged;
             metrics.state = seen.state;
@@ -94,11 +103,13 @@ where
             }
             if !leads {
                 (metrics.replication, metrics.heartbeat) = (None, None);
+                metrics.millis_since_quorum_ack = None;
                 return;
             }
             if matched_is_new || metrics.replication.is_none() {
                 update::<C>(metrics.replication.get_or_insert_default(), &published.matched);
             }
+            metrics.millis_since_quorum_ack = quorum_ack;
             if beat || matched_is_new || metrics.heartbeat.is_none() {
                 let ages = metrics.heartbeat.get_or_insert_default();
                 ages.retain(|id, _| published.matched.iter().any(|(target, _)| target == id));
@@ -108,6 +119,7 @@ where
             }
         });
         self.shared.publish_parts();
+        record(&self.shared.recorder, published.seen.as_ref(), &seen);
         if !leads {
             published.heard.clear();
         }
@@ -122,8 +134,20 @@ where
             metrics.state = ServerState::Learner;
             metrics.current_leader = None;
             (metrics.replication, metrics.heartbeat) = (None, None);
+            metrics.millis_since_quorum_ack = None;
         });
         self.shared.publish_parts();
+    }
+}
+
+/// Tells the recorder what is new.
+fn record<C: RaftTypeConfig>(recorder: &Recorder, before: Option<&Seen<C>>, seen: &Seen<C>) {
+    let term = |seen: &Seen<C>| seen.vote.map_or(0, |vote| vote.term());
+    if before.is_none_or(|before| before.committed != seen.committed) {
+        recorder.tell(|recorder| recorder.record_committed(seen.committed.index_or_zero()));
+    }
+    if before.is_none_or(|before| (before.state, term(before)) != (seen.state, term(seen))) {
+        recorder.tell(|recorder| recorder.record_state(seen.state, term(seen)));
     }
 }
 

@@ -37,6 +37,7 @@ where
             return tx.refuse(ClientWriteError::Busy);
         }
         *room -= 1;
+        self.proposed += 1;
         let input = Input::Propose { ticket: self.tickets.issue(Waiting::Write(tx)), entry };
         self.replica.step(now, input, &mut self.effects);
     }
@@ -96,6 +97,7 @@ where
                 | RaftMsg::BuildSnapshot
                 | RaftMsg::Purge { .. }
                 | RaftMsg::Look(_)
+                | RaftMsg::Observe { .. }
                 | RaftMsg::Configure { .. } => continue,
             };
             for proposal in proposals {

@@ -288,6 +288,7 @@ impl<C: RaftTypeConfig> Pump<C> {
                     if self.unanswered.is_empty() {
                         self.progress_at = self.now;
                     }
+                    self.shared.recorder.tell(|recorder| recorder.record_replicate(request.entries.len()));
                     self.unanswered.push_back(epoch);
                     self.lane.push(request);
                 }

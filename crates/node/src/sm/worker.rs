@@ -8,8 +8,8 @@ use std::task::Poll;
 
 use raftwright_core::{LogIdOption, RaftEntry};
 use raftwright_traits::{
-    ClientWriteError, LogIdOf, LogIndex, MembershipOf, RaftError, RaftLogReader, RaftStateMachine, RaftTypeConfig,
-    Snapshot, StorageError, StorageErrorKind, UnknownReason,
+    AsyncRuntime, ClientWriteError, LogIdOf, LogIndex, MembershipOf, RaftError, RaftLogReader, RaftStateMachine,
+    RaftTypeConfig, Snapshot, StorageError, StorageErrorKind, UnknownReason,
 };
 use tokio::sync::mpsc;
 
@@ -200,7 +200,10 @@ where
         let count = entries.len();
         self.note_facts(&entries, last);
 
+        let began = self.shared.runtime.now();
         let answers = self.state_machine.apply(entries).await?;
+        let took = self.shared.runtime.now().since(began);
+        self.shared.recorder.tell(|recorder| recorder.record_apply(count, took));
         if answers.len() != count {
             return Err(StorageError::new(
                 StorageErrorKind::StateMachine,
