@@ -136,8 +136,7 @@ impl<T: Types> State<T> {
     /// Our log becomes what an installed snapshot stands for: nothing, behind its last entry. Returns the write that makes it so.
     pub(crate) fn reset_log(&mut self, now: Time, upto: LogIdOf<T>, effects: &mut Effects<T>) -> WriteId {
         self.shape.purge(upto);
-        // Up to there everything is durable already: it is in the snapshot.
-        self.writes.reset(upto.index);
+        self.writes.reset();
         self.verified = upto.index;
         let id = self.writes.submit(now, upto.index);
         effects.write(id, Write::Purge { upto });

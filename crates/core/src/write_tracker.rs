@@ -56,12 +56,10 @@ impl WriteTracker {
         }
     }
 
-    /// The log of now is empty behind `index`, and what it was up to there is durable elsewhere, in a snapshot.
-    pub fn reset(&mut self, index: LogIndex) {
-        self.durable_index = index;
-        for write in &mut self.pending {
-            write.covers = write.covers.min(index);
-        }
+    /// The log of now shares nothing with what was submitted before: it starts over, behind a snapshot. Up to there it is
+    /// durable once the write that starts it over is.
+    pub fn reset(&mut self) {
+        self.truncate(0);
     }
 
     /// The disk has completed a write. Returns whether the durable prefix has grown. A completion that nobody waits for

@@ -61,7 +61,7 @@ impl World {
     fn write(&mut self, node: u64, op: Write<raftwright_sim::core_world::types::SimTypes>, durable: bool) {
         self.writes += 1;
         let disk = self.disks.entry(node).or_default();
-        disk.submit(WriteId(self.writes), op).expect("the write fits");
+        disk.submit(WriteId(self.writes), op, None).expect("the write fits");
         if durable {
             while disk.complete_oldest().is_some() {}
         }

@@ -15,6 +15,7 @@ mod log_matching;
 mod membership_steps;
 mod monotonic;
 mod reads_see_commits;
+mod snapshot_is_prefix;
 mod state_machine_safety;
 
 use core::fmt;
@@ -92,6 +93,24 @@ pub enum Fact {
         /// The hash of its log up to the entry.
         chain: u64,
         /// The hash of its state after the entry.
+        state: u64,
+    },
+    /// It has a snapshot of its own on its disk.
+    SnapshotKept {
+        /// The last entry that is in it.
+        log_id: LogId,
+        /// The hash of the log up to that.
+        chain: u64,
+        /// The hash of the state in it.
+        state: u64,
+    },
+    /// Its state machine has become what a snapshot of another says.
+    Installed {
+        /// The last entry that is in it.
+        log_id: LogId,
+        /// The hash of the log up to that.
+        chain: u64,
+        /// The hash of the state in it.
         state: u64,
     },
     /// It sends a request for votes.
@@ -202,6 +221,7 @@ impl Default for Checkers {
                 Box::<durable_promises::DurablePromises>::default(),
                 Box::<monotonic::Monotonic>::default(),
                 Box::<membership_steps::MembershipSteps>::default(),
+                Box::<snapshot_is_prefix::SnapshotIsPrefix>::default(),
                 Box::<reads_see_commits::ReadsSeeCommits>::default(),
             ],
         }

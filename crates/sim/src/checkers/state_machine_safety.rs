@@ -26,8 +26,16 @@ impl Checker for StateMachineSafety {
     }
 
     fn observe(&mut self, who: Who, fact: &Fact, view: &GodView<'_>) -> Result<(), String> {
-        let Fact::Applied { log_id, chain, state } = fact else { return Ok(()) };
         let node = who.node;
+        if let Fact::Installed { log_id, .. } = fact {
+            return match self.applied.insert(node, (who.boot, log_id.index)) {
+                Some((boot, last)) if boot == who.boot && last >= log_id.index => {
+                    Err(format!("node {node} installed {log_id} over a state that had applied {last}"))
+                }
+                Some(_) | None => Ok(()),
+            };
+        }
+        let Fact::Applied { log_id, chain, state } = fact else { return Ok(()) };
         if let Some((boot, last)) = self.applied.insert(node, (who.boot, log_id.index))
             && boot == who.boot
             && log_id.index != last + 1

@@ -4,6 +4,7 @@ use super::client::{Client, ClientHistory};
 use super::nemesis::Nemesis;
 use super::profile::Profile;
 use super::server::{Caller, Process, ReadRequest, Server, Work};
+use super::snapshots::Snapshot;
 use super::store::{LogView, SimStore, Unsynced};
 use super::trace::{Kind, Trace};
 use super::types::{SimTypes, Vote};
@@ -12,7 +13,8 @@ use crate::checkers::{Broken, Checkers, Disks, Fact, GodView, Ledger, Who};
 use crate::lin::Stamp;
 use crate::world::{EventQueue, Fate, Fault, FaultLog, Network, NodeId, Parcel, Rng, SimTime};
 use core::time::Duration;
-use raftwright_core::{Effect, Incarnation, Input, LogIdOption, Message, StreamEffect, StreamInput, Time};
+use raftwright_core::{Effect, Incarnation, Input, Message, StreamEffect, StreamInput, Time};
+use std::sync::Arc;
 
 /// After so long an unanswered request of a stream counts as lost.
 const CALL_TIMEOUT: Duration = Duration::from_millis(400);
@@ -38,6 +40,12 @@ pub enum Event {
     Apply(NodeId, u64),
     /// A stream's read of the log is done.
     Read(NodeId, u64, raftwright_core::StreamId, ReadRequest),
+    /// A snapshot is on the disk.
+    SnapshotBuilt(NodeId, u64, Arc<Snapshot>),
+    /// A snapshot is installed.
+    Install(NodeId, u64, raftwright_core::Ticket),
+    /// A snapshot that was sent is given up.
+    SnapshotTimeout(NodeId, CallId),
     /// A request of a stream is given up.
     CallTimeout(NodeId, CallId),
     /// A client does its next operation.
@@ -208,6 +216,9 @@ impl Cluster {
             Event::Told(node, boot, write) => self.give(node, boot, Work::Input(Input::LogDone { write })),
             Event::Apply(node, boot) => self.give(node, boot, Work::Apply),
             Event::Read(node, boot, stream, request) => self.give(node, boot, Work::Read(stream, request)),
+            Event::SnapshotBuilt(node, boot, snapshot) => self.on_snapshot_built(node, boot, snapshot),
+            Event::Install(node, boot, ticket) => self.install(node, boot, ticket),
+            Event::SnapshotTimeout(node, id) => self.on_snapshot_timeout(node, id),
             Event::CallTimeout(node, id) => self.on_call_timeout(node, id),
             Event::Client(client) => self.on_client(client),
             Event::ClientTimeout(client, number) => self.on_client_timeout(client, number),
@@ -390,7 +401,7 @@ impl Cluster {
                     self.queue.push(self.now.after(CALL_TIMEOUT), Event::CallTimeout(node, id));
                     self.send(node, target, Wire::Append(id, request));
                 }
-                StreamEffect::SendSnapshot { .. } => {}
+                StreamEffect::SendSnapshot { epoch } => self.send_snapshot(node, boot, stream, epoch),
                 StreamEffect::Report(report) => {
                     self.give(node, boot, Work::Input(Input::Stream { stream, report }));
                 }
@@ -445,8 +456,11 @@ impl Cluster {
         }
         match self.network.send(self.now, from, to, wire.lane(), wire.bytes(), &mut self.faults) {
             Fate::Cut => {
-                if let Wire::Append(id, _) = wire {
-                    self.queue.push(self.now.after(CUT_NOTICED_AFTER), Event::CallTimeout(from, id));
+                let noticed = self.now.after(CUT_NOTICED_AFTER);
+                match wire {
+                    Wire::Append(id, _) => self.queue.push(noticed, Event::CallTimeout(from, id)),
+                    Wire::Snapshot(id, ..) => self.queue.push(noticed, Event::SnapshotTimeout(from, id)),
+                    _ => {}
                 }
             }
             Fate::Lost => {}
@@ -498,6 +512,16 @@ impl Cluster {
             Wire::HeartbeatResponse(response) => Work::Input(Input::HeartbeatResponse(response)),
             Wire::Append(id, request) => {
                 Work::Input(Input::AppendEntries { ticket: process.ticket(Caller::Stream(from, id)), request })
+            }
+            Wire::Snapshot(id, request, snapshot) => {
+                let ticket = process.ticket(Caller::Snapshot(from, id, snapshot));
+                Work::Input(Input::InstallSnapshot { ticket, request })
+            }
+            Wire::SnapshotResponse(id, last_log_id, response) => {
+                if id.boot != boot {
+                    return;
+                }
+                Work::Stream(id.stream, StreamInput::SnapshotSent { epoch: id.epoch, last_log_id, response })
             }
             Wire::AppendResponse(id, response) => {
                 if id.boot != boot {

@@ -2,6 +2,7 @@
 
 use super::cluster::{Cluster, Event};
 use super::server::{Caller, Line, Work};
+use super::store::Base;
 use super::trace::Kind;
 use super::types::{SimTypes, Vote};
 use super::wire::Wire;
@@ -47,7 +48,8 @@ impl Cluster {
                     process.lines.remove(&stream);
                 }
             }
-            Effect::BuildSnapshot { .. } | Effect::InstallSnapshot { .. } => {}
+            Effect::BuildSnapshot { at } => self.want_snapshot(node, boot, at),
+            Effect::InstallSnapshot { ticket } => self.begin_install(node, boot, ticket),
             Effect::Apply { upto } => {
                 let Some(process) = self.servers.process(node, boot) else { return };
                 process.apply_upto = process.apply_upto.max(upto.index);
@@ -75,7 +77,7 @@ impl Cluster {
         let Some(process) = server.process.as_mut() else { return };
         let tail = Tail { last, committed: process.replica.committed() };
         let machine = Stream::new(config, identity, vote, next, tail, seed);
-        process.lines.insert(stream, Line::new(machine, target));
+        process.lines.insert(stream, Line::new(machine, target, vote));
         self.give(node, boot, Work::Stream(stream, StreamInput::Wake));
     }
 
@@ -105,7 +107,12 @@ impl Cluster {
         let (now, text) = (self.now, write_text(&op));
         self.trace.note(now, node, Kind("write"), [id.0, range.map_or(0, |(_, last)| last)], || format!("{id} {text}"));
         let Some(server) = self.servers.get_mut(node) else { return };
-        let submitted = server.store.submit(id, op);
+        let base = server.snapshot.as_ref().map(|snapshot| Base {
+            last_log_id: snapshot.last_log_id,
+            chain: snapshot.chain,
+            membership: snapshot.membership.clone(),
+        });
+        let submitted = server.store.submit(id, op, base);
         server.busy_until = server.busy_until.max(now).after(delay * server.slowness);
         let done = server.busy_until;
         if let Err(bad) = submitted {
@@ -173,6 +180,9 @@ impl Cluster {
                     self.fact(node, Fact::Acknowledged { matched });
                 }
                 self.send(node, to, Wire::AppendResponse(id, response));
+            }
+            (Caller::Snapshot(to, id, snapshot), Reply::InstallSnapshot(response)) => {
+                self.snapshot_replied(node, to, id, &snapshot, response);
             }
             (Caller::Operator(what), reply) => {
                 self.trace.note(self.now, node, Kind("operator"), [0, 0], || format!("{what}: {reply:?}"));
@@ -258,6 +268,7 @@ impl Cluster {
             }
         }
         self.serve_reads(node, boot);
+        self.take_snapshot(node, boot);
     }
 }
 

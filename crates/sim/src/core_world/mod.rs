@@ -3,6 +3,7 @@
 //! * [`types`]: what is replicated; [`machine`]: the map it makes; [`store`]: a node's log, on disk and under way;
 //! * [`profile`]: what kind of run a seed is;
 //! * [`server`]: one node; [`wire`]: what is under way between nodes; [`cluster`]: the event loop;
+//! * [`snapshots`]: what a node keeps and sends of its state;
 //! * [`client`]: what clients do and see; [`nemesis`]: what goes wrong;
 //! * [`run`]: one seed from its beginning to its verdict; [`trace`]: what happened in it.
 
@@ -14,6 +15,7 @@ pub mod nemesis;
 pub mod profile;
 pub mod run;
 pub mod server;
+pub mod snapshots;
 pub mod store;
 pub mod trace;
 mod traffic;

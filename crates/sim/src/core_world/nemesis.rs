@@ -218,12 +218,12 @@ impl Cluster {
         }
     }
 
-    fn note_fault(&mut self, fault: Fault, node: NodeId, detail: impl FnOnce() -> String) {
+    pub(super) fn note_fault(&mut self, fault: Fault, node: NodeId, detail: impl FnOnce() -> String) {
         self.faults.hit(fault);
         self.trace.note(self.now, node, Kind("FAULT"), [fault as u64, 0], || format!("{fault} {}", detail()));
     }
 
-    fn later(&mut self, low: Duration, high: Duration, act: Act) {
+    pub(super) fn later(&mut self, low: Duration, high: Duration, act: Act) {
         let at = self.now.after(self.nemesis.rng.duration(low, high));
         self.queue.push(at, Event::Nemesis(act));
     }
@@ -682,26 +682,28 @@ impl Cluster {
         self.later(Duration::ZERO, Duration::from_secs(3), Act::Restart(victim));
     }
 
-    /// Deletes the log up to what every node has durably and the leader knows that it has, so that nobody needs a snapshot.
+    /// Has a snapshot built, or deletes as much of the log as is in one.
     fn purge(&mut self) {
         let node = self.anybody();
-        let Some((_, server)) = self.leader() else { return };
+        let Some(server) = self.servers.get(node) else { return };
         let Some(process) = &server.process else { return };
-        let known = process.replica.matched().map(|(_, matched)| matched.index_or_zero());
-        let stored =
-            self.servers.0.iter().map(|server| {
-                server.store.durable().last().index_or_zero().min(server.saved.applied().index_or_zero())
-            });
-        let everywhere = known.chain(stored).min();
-        let Some((upto, _)) = everywhere.and_then(|index| self.ledger.get(index)) else { return };
-        if let Some(server) = self.servers.get(node)
-            && server.process.is_some()
-        {
-            let boot = server.boot;
-            self.note_fault(Fault::Purge, node, || format!("up to {upto}"));
-            self.give(node, boot, Work::Input(Input::SnapshotBuilt { last_log_id: upto }));
-            self.give(node, boot, Work::Input(Input::Purge { upto: upto.index }));
+        let boot = server.boot;
+        if self.nemesis.rng.one_in(2) {
+            return self.give(node, boot, Work::Input(Input::BuildSnapshot));
         }
+        let purged = process.replica.purged().index_or_zero();
+        let kept = server.snapshot.as_ref().map_or(0, |snapshot| snapshot.last_log_id.index);
+        if kept > purged {
+            let upto = self.nemesis.rng.between(purged + 1, kept + 3);
+            self.note_fault(Fault::Purge, node, || format!("up to {upto}"));
+            self.give(node, boot, Work::Input(Input::Purge { upto }));
+        }
+    }
+
+    /// A crash at a moment of the world's choice; the node comes back soon.
+    pub(super) fn crash_and_restart(&mut self, node: NodeId) {
+        self.crash(node, Unsynced::Prefix);
+        self.later(Duration::ZERO, Duration::from_secs(2), Act::Restart(node));
     }
 }
 

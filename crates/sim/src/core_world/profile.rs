@@ -97,6 +97,8 @@ pub struct Profile {
     pub apply: (Duration, Duration),
     /// The state machine and the commit index survive a crash.
     pub durable_state_machine: bool,
+    /// How long it takes to build a snapshot, and to install one.
+    pub snapshot_takes: (Duration, Duration),
     /// How late deadlines are noticed, at most.
     pub late_wake: Duration,
     /// How many clients there are.
@@ -149,7 +151,8 @@ impl Profile {
             batching: rng.one_in(2),
             log_read_max: if rng.one_in(2) { ms(3) } else { Duration::ZERO },
             apply: (Duration::ZERO, if !calm && rng.one_in(4) { ms(300) } else { ms(1) }),
-            durable_state_machine: classes.purges || rng.one_in(2),
+            durable_state_machine: rng.one_in(2),
+            snapshot_takes: (Duration::ZERO, ms([1, 20, 500][rng.below(3) as usize])),
             late_wake: if !calm && rng.one_in(4) { ms(40) } else { Duration::ZERO },
             clients: rng.between(1, 8),
             think: (ms(1), ms([10, 50, 200, 1000][rng.below(4) as usize])),
@@ -190,13 +193,20 @@ impl Profile {
             purges: on(name != ProfileName::Calm),
         };
         classes.wipes = classes.membership && !rng.one_in(3);
-        // A purged log needs a snapshot to bring a blank server up, which this world does not simulate.
-        classes.purges &= !classes.membership;
         classes
     }
 
     fn draw_replica(calm: bool, rng: &mut Rng) -> ReplicaConfig {
         let mut config = ReplicaConfig { snapshot_policy: SnapshotPolicy::Never, ..ReplicaConfig::default() };
+        if rng.one_in(2) {
+            config.snapshot_policy = match rng.below(3) {
+                0 => SnapshotPolicy::LogsSinceLast(rng.between(1, 10)),
+                1 => SnapshotPolicy::LogsSinceLast(rng.between(50, 500)),
+                _ => SnapshotPolicy::BytesSinceLast(100 * super::types::ENTRY_BYTES as u64),
+            };
+            config.log_keep = [0, 1, 20, 1_000][rng.below(4) as usize];
+            config.log_keep_for_followers_max = config.log_keep + [0, 5, 100, 100_000][rng.below(4) as usize];
+        }
         if calm {
             return config;
         }

@@ -1,14 +1,16 @@
 //! One simulated node: what survives its process, and its process.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use raftwright_core::{
-    Effects, Identity, Incarnation, Input, Replica, RestoreError, Restored, StoredMembership, Stream, StreamEffect,
-    StreamId, StreamInput, Ticket, Time,
+    Effects, Identity, Incarnation, Input, LogIdOption, Replica, RestoreError, Restored, StoredMembership, Stream,
+    StreamEffect, StreamId, StreamInput, Ticket, Time,
 };
 
 use super::machine::Machine;
 use super::profile::Profile;
+use super::snapshots::Snapshot;
 use super::store::{LogView, SimStore};
 use super::types::{LogId, SimTypes, Vote};
 use super::wire::CallId;
@@ -29,6 +31,8 @@ pub struct Server {
     pub former: Option<(Incarnation, LogView)>,
     /// Its state machine's own disk, if the profile gives it one.
     pub saved: Machine,
+    /// Its newest snapshot.
+    pub snapshot: Option<Arc<Snapshot>>,
     /// Its clock.
     pub clock: NodeClock,
     /// Its process, if it runs.
@@ -55,6 +59,7 @@ impl Server {
             store: SimStore::default(),
             former: None,
             saved: Machine::default(),
+            snapshot: None,
             clock: NodeClock::new(SimTime::ZERO, id * 1_000_000_007),
             process: None,
             paused_until: None,
@@ -82,11 +87,17 @@ impl Server {
     /// What the core finds wrong with the disk.
     pub fn start(&mut self, now: SimTime, profile: &Profile, seed: u64) -> Result<(), RestoreError<SimTypes>> {
         let log = self.store.readable();
-        let machine = if profile.durable_state_machine { self.saved.clone() } else { Machine::default() };
-        let memberships = log
+        let mut machine = if profile.durable_state_machine { self.saved.clone() } else { Machine::default() };
+        let snapshot = self.snapshot.as_ref();
+        if let Some(snapshot) = snapshot.filter(|s| s.last_log_id.index > machine.applied().index_or_zero()) {
+            machine = snapshot.machine.clone();
+        }
+        // The state machine's own membership comes first: that of the snapshot, if the log has not followed it yet.
+        let behind = snapshot.filter(|snapshot| !log.holds(&snapshot.last_log_id));
+        let in_log = log
             .memberships()
-            .map(|(id, membership)| StoredMembership { log_id: Some(id), membership: (**membership).clone() })
-            .collect();
+            .map(|(id, membership)| StoredMembership { log_id: Some(id), membership: (**membership).clone() });
+        let memberships = behind.map(|snapshot| snapshot.stored_membership()).into_iter().chain(in_log).collect();
         let restored = Restored {
             vote: log.vote,
             purged: log.purged(),
@@ -94,7 +105,7 @@ impl Server {
             last_log_id: log.last(),
             committed: machine.applied(),
             memberships,
-            snapshot: None,
+            snapshot: snapshot.map(|snapshot| snapshot.last_log_id),
         };
         let replica = Replica::new(profile.replica.clone(), self.identity(), restored, self.local(now), seed)?;
         self.boot += 1;
@@ -147,6 +158,8 @@ pub enum Caller {
     Peer(NodeId),
     /// A stream of a peer.
     Stream(NodeId, CallId),
+    /// A stream of a peer that has sent a snapshot.
+    Snapshot(NodeId, CallId, Arc<Snapshot>),
     /// A client's command.
     Write {
         /// The client.
@@ -176,6 +189,8 @@ pub struct Line {
     pub stream: Stream<SimTypes>,
     /// To whom.
     pub target: NodeId,
+    /// The leadership that it serves.
+    pub vote: Vote,
     /// The epoch to which the numbers belong.
     epoch: u64,
     sent: u64,
@@ -185,8 +200,8 @@ pub struct Line {
 
 impl Line {
     /// A new stream.
-    pub fn new(stream: Stream<SimTypes>, target: NodeId) -> Self {
-        Self { stream, target, epoch: 0, sent: 0, next_answer: 0, early: BTreeMap::new() }
+    pub fn new(stream: Stream<SimTypes>, target: NodeId, vote: Vote) -> Self {
+        Self { stream, target, vote, epoch: 0, sent: 0, next_answer: 0, early: BTreeMap::new() }
     }
 
     /// The number of the next request of an epoch.
@@ -244,6 +259,8 @@ pub struct Process {
     pub apply_upto: u64,
     /// Whether applying is under way.
     pub applying: bool,
+    /// A snapshot is wanted once so much is applied.
+    pub build_at: Option<u64>,
     /// What waits to be done, in order.
     pub inbox: VecDeque<Work>,
     /// Whether an event is scheduled that empties the inbox.
@@ -271,6 +288,7 @@ impl Process {
             machine,
             apply_upto: 0,
             applying: false,
+            build_at: None,
             inbox: VecDeque::new(),
             scheduled: false,
             wake_at: None,

@@ -132,12 +132,19 @@ impl LogView {
         }
     }
 
+    fn reset(&mut self, base: &Base) {
+        self.entries.clear();
+        self.purged = Some((base.last_log_id, base.chain));
+        self.memberships = vec![base.membership.clone()];
+    }
+
     fn execute(&mut self, op: &StoreOp) {
         match op {
             StoreOp::Vote(vote) => self.vote = Some(*vote),
             StoreOp::Append(batch) => batch.iter().for_each(|stored| self.push(stored.clone())),
             StoreOp::Truncate { since } => self.truncate(*since),
             StoreOp::Purge { upto } => self.purge(upto),
+            StoreOp::Reset(base) => self.reset(base),
         }
     }
 }
@@ -149,6 +156,18 @@ enum StoreOp {
     Append(Vec<Stored>),
     Truncate { since: u64 },
     Purge { upto: LogId },
+    Reset(Base),
+}
+
+/// Where a log starts over: behind a snapshot that was installed.
+#[derive(Debug, Clone)]
+pub struct Base {
+    /// The last entry that is in the snapshot.
+    pub last_log_id: LogId,
+    /// The hash of the log up to it.
+    pub chain: u64,
+    /// The last membership at or before it.
+    pub membership: (LogId, Arc<Membership>),
 }
 
 /// What happens at a crash to the writes that were not on the disk yet.
@@ -205,8 +224,9 @@ impl SimStore {
     ///
     /// # Errors
     ///
-    /// If the write leaves a gap in the log or cuts into its purged part.
-    pub fn submit(&mut self, id: WriteId, write: Write<SimTypes>) -> Result<(), BadWrite> {
+    /// If the write leaves a gap in the log or cuts into its purged part, or purges what is not in a snapshot: `base` is the
+    /// newest one.
+    pub fn submit(&mut self, id: WriteId, write: Write<SimTypes>, base: Option<Base>) -> Result<(), BadWrite> {
         let op = match write {
             Write::Vote(vote) => StoreOp::Vote(vote),
             Write::Append(entries) => StoreOp::Append(self.chain(entries)?),
@@ -216,7 +236,11 @@ impl SimStore {
                 }
                 StoreOp::Truncate { since }
             }
-            Write::Purge { upto } => StoreOp::Purge { upto },
+            Write::Purge { upto } if self.readable.log_id_at(upto.index) == Some(upto) => StoreOp::Purge { upto },
+            Write::Purge { upto } => match base.filter(|base| base.last_log_id == upto) {
+                Some(base) => StoreOp::Reset(base),
+                None => return Err(BadWrite(format!("purge up to {upto}, which is neither there nor in a snapshot"))),
+            },
         };
         self.readable.execute(&op);
         self.under_way.push_back((id, op));
@@ -282,7 +306,7 @@ mod tests {
     fn store_of(entries: u64) -> SimStore {
         let mut store = SimStore::default();
         let batch = (1..=entries).map(|index| blank(1, index)).collect();
-        store.submit(WriteId(1), Write::Append(batch)).expect("contiguous");
+        store.submit(WriteId(1), Write::Append(batch), None).expect("contiguous");
         store
     }
 
@@ -298,8 +322,8 @@ mod tests {
     fn a_power_cut_loses_exactly_what_was_not_on_the_disk() {
         let mut store = store_of(3);
         store.complete_oldest();
-        store.submit(WriteId(2), Write::Truncate { since: 2 }).expect("not purged");
-        store.submit(WriteId(3), Write::Append(vec![blank(2, 2)])).expect("contiguous");
+        store.submit(WriteId(2), Write::Truncate { since: 2 }, None).expect("not purged");
+        store.submit(WriteId(3), Write::Append(vec![blank(2, 2)]), None).expect("contiguous");
         let outcome = store.crash(Unsynced::Lost, &mut Rng::new(1));
         assert_eq!(outcome, CrashOutcome { under_way: 2, kept: 0, torn: false });
         assert_eq!(store.readable().last(), Some(log_id(1, 3)));
@@ -312,8 +336,10 @@ mod tests {
         for seed in 0..200 {
             let mut store = store_of(3);
             store.complete_oldest();
-            store.submit(WriteId(2), Write::Truncate { since: 2 }).expect("not purged");
-            store.submit(WriteId(3), Write::Append(vec![blank(2, 2), blank(2, 3), blank(2, 4)])).expect("contiguous");
+            store.submit(WriteId(2), Write::Truncate { since: 2 }, None).expect("not purged");
+            store
+                .submit(WriteId(3), Write::Append(vec![blank(2, 2), blank(2, 3), blank(2, 4)]), None)
+                .expect("contiguous");
             store.crash(Unsynced::Prefix, &mut Rng::new(seed));
             seen.insert(store.readable().last());
         }
@@ -324,16 +350,16 @@ mod tests {
     #[test]
     fn gaps_are_refused() {
         let mut store = store_of(3);
-        assert!(store.submit(WriteId(2), Write::Append(vec![blank(1, 5)])).is_err());
-        store.submit(WriteId(2), Write::Purge { upto: log_id(1, 2) }).expect("a purge always fits");
-        assert!(store.submit(WriteId(3), Write::Truncate { since: 2 }).is_err());
+        assert!(store.submit(WriteId(2), Write::Append(vec![blank(1, 5)]), None).is_err());
+        store.submit(WriteId(2), Write::Purge { upto: log_id(1, 2) }, None).expect("a purge always fits");
+        assert!(store.submit(WriteId(3), Write::Truncate { since: 2 }, None).is_err());
     }
 
     #[test]
     fn purged_entries_count_as_held_and_equal_prefixes_have_equal_hashes() {
         let mut store = store_of(5);
         let chain = store.readable().get(5).map(|stored| stored.chain);
-        store.submit(WriteId(2), Write::Purge { upto: log_id(1, 3) }).expect("a purge always fits");
+        store.submit(WriteId(2), Write::Purge { upto: log_id(1, 3) }, None).expect("a purge always fits");
         assert!(store.readable().holds(&log_id(1, 2)));
         assert!(store.readable().get(3).is_none());
         assert_eq!(store.readable().get(5).map(|stored| stored.chain), chain);

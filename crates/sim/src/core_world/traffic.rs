@@ -201,7 +201,7 @@ impl Cluster {
         for caller in process.callers.into_values() {
             match caller {
                 Caller::Write { client, number } | Caller::Read { client, number, .. } => self.unknown(client, number),
-                Caller::Peer(_) | Caller::Stream(..) | Caller::Operator(_) => {}
+                Caller::Peer(_) | Caller::Stream(..) | Caller::Snapshot(..) | Caller::Operator(_) => {}
             }
         }
         for (_, client, number) in process.proposals.into_values() {

@@ -1,11 +1,18 @@
 //! What is under way between simulated nodes.
 
 use raftwright_core::{
-    AppendEntriesRequest, AppendEntriesResponse, HeartbeatResponse, Message, StreamId, VoteKind, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, HeartbeatResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+    Message, StreamId, VoteKind, VoteResponse,
 };
 
-use super::types::{ENTRY_BYTES, SimTypes};
+use std::sync::Arc;
+
+use super::snapshots::Snapshot;
+use super::types::{ENTRY_BYTES, LogId, SimTypes};
 use crate::world::Lane;
+
+/// About how many bytes a snapshot has: as many as two hundred entries.
+const SNAPSHOT_BYTES: usize = 200 * ENTRY_BYTES;
 
 /// Names a request of a stream, so that its answer finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +40,10 @@ pub enum Wire {
     Append(CallId, AppendEntriesRequest<SimTypes>),
     /// The answer to entries.
     AppendResponse(CallId, AppendEntriesResponse<SimTypes>),
+    /// A snapshot.
+    Snapshot(CallId, InstallSnapshotRequest<SimTypes>, Arc<Snapshot>),
+    /// The answer to a snapshot, and its last entry.
+    SnapshotResponse(CallId, LogId, InstallSnapshotResponse<SimTypes>),
 }
 
 impl Wire {
@@ -41,6 +52,7 @@ impl Wire {
         match self {
             Wire::Control(_) | Wire::VoteResponse(_) | Wire::HeartbeatResponse(_) => Lane::Control,
             Wire::Append(..) | Wire::AppendResponse(..) => Lane::Bulk,
+            Wire::Snapshot(..) | Wire::SnapshotResponse(..) => Lane::Snapshot,
         }
     }
 
@@ -48,9 +60,12 @@ impl Wire {
     pub fn bytes(&self) -> usize {
         match self {
             Wire::Append(_, request) => ENTRY_BYTES * (1 + request.entries.len()),
-            Wire::Control(_) | Wire::VoteResponse(_) | Wire::HeartbeatResponse(_) | Wire::AppendResponse(..) => {
-                ENTRY_BYTES
-            }
+            Wire::Snapshot(..) => SNAPSHOT_BYTES,
+            Wire::Control(_)
+            | Wire::VoteResponse(_)
+            | Wire::HeartbeatResponse(_)
+            | Wire::AppendResponse(..)
+            | Wire::SnapshotResponse(..) => ENTRY_BYTES,
         }
     }
 
@@ -65,6 +80,8 @@ impl Wire {
             Wire::HeartbeatResponse(_) => "beat!",
             Wire::Append(..) => "append",
             Wire::AppendResponse(..) => "append!",
+            Wire::Snapshot(..) => "snapshot?",
+            Wire::SnapshotResponse(..) => "snapshot!",
         }
     }
 
@@ -96,6 +113,12 @@ impl Wire {
                 request.entries.len(),
                 request.committed
             ),
+            Wire::Snapshot(id, request, _) => {
+                format!("{} {} epoch {} up to {}", request.vote, id.stream, id.epoch, request.last_log_id)
+            }
+            Wire::SnapshotResponse(id, last, response) => {
+                format!("{} epoch {} up to {last} {:?}", id.stream, id.epoch, response.outcome)
+            }
             Wire::AppendResponse(id, response) => {
                 format!("{} epoch {} #{} {:?}", id.stream, id.epoch, id.number, response.outcome)
             }

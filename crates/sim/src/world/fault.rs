@@ -144,6 +144,12 @@ faults! {
     SlowApply = "slow-apply",
     /// The log is deleted up to what is applied.
     Purge = "purge",
+    /// N14: a node needs a snapshot.
+    SnapshotSent = "snapshot-sent",
+    /// D5: a snapshot cannot be built.
+    SnapshotFails = "snapshot-fails",
+    /// P1: a crash between the install of a snapshot and what the log does about it.
+    CrashAfterInstall = "crash-after-install",
 }
 
 impl fmt::Display for Fault {

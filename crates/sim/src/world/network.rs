@@ -17,8 +17,10 @@ use super::rng::{Rng, nanos};
 pub enum Lane {
     /// Votes and heartbeats.
     Control,
-    /// Entries and snapshots.
+    /// Entries.
     Bulk,
+    /// Snapshots.
+    Snapshot,
 }
 
 /// How a link treats what is sent over it.
@@ -91,7 +93,7 @@ struct Link {
     cuts: u32,
     connection: u64,
     /// When the latest message of each lane arrives.
-    last: [SimTime; 2],
+    last: [SimTime; 3],
     /// When the link has sent all bytes that it was given, if it has a limit.
     free_at: SimTime,
 }
