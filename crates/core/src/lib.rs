@@ -50,8 +50,8 @@ pub use log_shape::LogShape;
 pub use membership::{Membership, MembershipError, MembershipOf, StoredMembership};
 pub use message::{
     AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, HeartbeatRequest, HeartbeatResponse, InstallOutcome,
-    InstallSnapshotRequest, InstallSnapshotResponse, Message, PeerRefusal, TransferLeaderRequest, VoteKind,
-    VoteRequest, VoteResponse,
+    InstallSnapshotRequest, InstallSnapshotResponse, Message, PeerRefusal, ReadIndexAnswer, ReadIndexRequest,
+    ReadIndexResponse, TransferLeaderRequest, VoteKind, VoteRequest, VoteResponse,
 };
 pub use outbox::{Outbox, Promise};
 pub use replica::{Load, Replica, RestoreError, Restored};

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{Identity, LogIdOf, Round, StoredMembership, Types, VoteOf};
+use crate::{Identity, LogIdOf, ReadPolicy, Round, StoredMembership, Types, VoteOf};
 
 /// What a request for votes asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +192,46 @@ pub enum InstallOutcome<T: Types> {
     HigherVote(VoteOf<T>),
     /// The follower did not look at the snapshot; it can be sent again.
     Refused(PeerRefusal),
+}
+
+/// A server that does not lead asks the leader how far its state machine must be before it serves a read (Thesis §6.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]
+pub struct ReadIndexRequest<T: Types> {
+    /// The server that asks.
+    pub from: Identity<T::NodeId>,
+    /// What the leader must know before it answers.
+    pub policy: ReadPolicy,
+}
+
+/// The answer to a [`ReadIndexRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]
+pub struct ReadIndexResponse<T: Types> {
+    /// The server that was asked.
+    pub from: Identity<T::NodeId>,
+    /// Its answer.
+    pub answer: ReadIndexAnswer<T>,
+}
+
+/// What a leader says to a server that wants to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]
+pub enum ReadIndexAnswer<T: Types> {
+    /// A state machine that has applied up to here may serve the read.
+    Confirmed {
+        /// The entry.
+        read_log_id: LogIdOf<T>,
+    },
+    /// The server that was asked does not lead.
+    NotLeader {
+        /// Who does, as far as it knows.
+        leader: Option<T::NodeId>,
+    },
+    /// A bound is reached.
+    Busy,
+    /// The leadership was lost before a quorum had confirmed it.
+    NotConfirmed,
 }
 
 /// A message on a target's control lane. Votes never wait behind anything, the newest heartbeat replaces an unsent one.

@@ -50,6 +50,8 @@ pub enum Kind {
     Heartbeat,
     /// TimeoutNow (Thesis §3.10).
     TransferLeader,
+    /// A server that does not lead wants to read (Thesis §6.4).
+    ReadIndex,
     /// AppendEntries (Raft §5.3).
     AppendEntries,
     /// One part of an InstallSnapshot (Raft §7).
@@ -69,6 +71,7 @@ impl Kind {
             Kind::Vote => 0x10,
             Kind::Heartbeat => 0x11,
             Kind::TransferLeader => 0x12,
+            Kind::ReadIndex => 0x13,
             Kind::AppendEntries => 0x20,
             Kind::Snapshot => 0x30,
             Kind::Client => 0x40,
@@ -85,6 +88,7 @@ impl Kind {
             0x10 => Kind::Vote,
             0x11 => Kind::Heartbeat,
             0x12 => Kind::TransferLeader,
+            0x13 => Kind::ReadIndex,
             0x20 => Kind::AppendEntries,
             0x30 => Kind::Snapshot,
             0x40 => Kind::Client,

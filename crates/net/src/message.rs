@@ -6,8 +6,8 @@ use bytes::Bytes;
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, CommittedLeaderId, CommittedLeaderIdOf, EntryCodec,
     EntryKind, HeartbeatRequest, HeartbeatResponse, Identity, Incarnation, LeaderId, LogId, LogIdOf, PeerRefusal,
-    RaftEntry, RaftTypeConfig, Round, SnapshotContent, TransferLeaderRequest, Vote, VoteKind, VoteOf, VoteRequest,
-    VoteResponse, WireNodeId,
+    RaftEntry, RaftTypeConfig, ReadIndexAnswer, ReadIndexRequest, ReadIndexResponse, ReadPolicy, Round,
+    SnapshotContent, Span, TransferLeaderRequest, Vote, VoteKind, VoteOf, VoteRequest, VoteResponse, WireNodeId,
 };
 
 use crate::body::{Body, BodyReader, DecodeError};
@@ -275,6 +275,81 @@ impl<C: WireTypes> WireMessage for TransferLeaderRequest<C> {
         let last_log_id = take_optional_log_id::<C>(&mut body)?;
         body.finish()?;
         Ok(TransferLeaderRequest::<C> { from, vote, to, last_log_id })
+    }
+}
+
+impl<C: WireTypes> WireMessage for ReadIndexRequest<C> {
+    fn encode(&self) -> Body {
+        let mut body = Body::with_capacity(FIXED_LEN_MAX);
+        put_identity(&mut body, &self.from);
+        match self.policy {
+            ReadPolicy::ReadIndex => body.put_u8(0),
+            ReadPolicy::Lease => body.put_u8(1),
+            ReadPolicy::AckedWithin(span) => {
+                body.put_u8(2);
+                body.put_u64(span.as_nanos());
+            }
+        }
+        body
+    }
+
+    fn decode(body: Bytes) -> Result<Self, DecodeError> {
+        let mut body = BodyReader::new(body);
+        let from = take_identity(&mut body)?;
+        let policy = match body.u8("way to read")? {
+            0 => ReadPolicy::ReadIndex,
+            1 => ReadPolicy::Lease,
+            2 => ReadPolicy::AckedWithin(Span::from_nanos(body.u64("age")?)),
+            _ => return Err(DecodeError::Value("way to read")),
+        };
+        body.finish()?;
+        Ok(ReadIndexRequest::<C> { from, policy })
+    }
+}
+
+const READ_CONFIRMED: u8 = 0;
+const READ_NOT_LEADER: u8 = 1;
+const READ_BUSY: u8 = 2;
+const READ_NOT_CONFIRMED: u8 = 3;
+
+impl<C: WireTypes> WireMessage for ReadIndexResponse<C> {
+    fn encode(&self) -> Body {
+        let mut body = Body::with_capacity(FIXED_LEN_MAX);
+        put_identity(&mut body, &self.from);
+        match &self.answer {
+            ReadIndexAnswer::<C>::Confirmed { read_log_id } => {
+                body.put_u8(READ_CONFIRMED);
+                put_log_id::<C>(&mut body, read_log_id);
+            }
+            ReadIndexAnswer::<C>::NotLeader { leader } => {
+                body.put_u8(READ_NOT_LEADER);
+                put_bool(&mut body, leader.is_some());
+                if let Some(leader) = leader {
+                    put_node_id(&mut body, *leader);
+                }
+            }
+            ReadIndexAnswer::<C>::Busy => body.put_u8(READ_BUSY),
+            ReadIndexAnswer::<C>::NotConfirmed => body.put_u8(READ_NOT_CONFIRMED),
+        }
+        body
+    }
+
+    fn decode(body: Bytes) -> Result<Self, DecodeError> {
+        let mut body = BodyReader::new(body);
+        let from = take_identity(&mut body)?;
+        let answer = match body.u8("answer")? {
+            READ_CONFIRMED => ReadIndexAnswer::<C>::Confirmed { read_log_id: take_log_id::<C>(&mut body)? },
+            READ_NOT_LEADER => {
+                let known = take_bool(&mut body, "presence of the leader")?;
+                let leader = if known { Some(take_node_id(&mut body)?) } else { None };
+                ReadIndexAnswer::<C>::NotLeader { leader }
+            }
+            READ_BUSY => ReadIndexAnswer::<C>::Busy,
+            READ_NOT_CONFIRMED => ReadIndexAnswer::<C>::NotConfirmed,
+            _ => return Err(DecodeError::Value("answer")),
+        };
+        body.finish()?;
+        Ok(ReadIndexResponse::<C> { from, answer })
     }
 }
 

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, BasicNode, HeartbeatRequest, HeartbeatResponse, Identity,
-    InstallSnapshotResponse, RPCError, RPCOption, RaftNetworkFactory, RaftNetworkV2, SnapshotRequest,
-    TransferLeaderRequest, VoteRequest, VoteResponse, WireNodeId,
+    InstallSnapshotResponse, RPCError, RPCOption, RaftNetworkFactory, RaftNetworkV2, ReadIndexRequest,
+    ReadIndexResponse, SnapshotRequest, TransferLeaderRequest, VoteRequest, VoteResponse, WireNodeId,
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -149,6 +149,16 @@ impl<C: WireTypes> RaftNetworkV2<C> for TcpNetwork<C> {
         option: RPCOption,
     ) -> Result<InstallSnapshotResponse<C>, RPCError> {
         send_snapshot(&mut self.snapshot, &mut self.unfinished, rpc, option).await
+    }
+
+    async fn read_index(
+        &mut self,
+        rpc: ReadIndexRequest<C>,
+        option: RPCOption,
+    ) -> Result<ReadIndexResponse<C>, RPCError> {
+        let answer: ReadIndexResponse<C> = call(&mut self.control, Kind::ReadIndex, &rpc, option).await?;
+        check_sender(&self.control, &answer.from)?;
+        Ok(answer)
     }
 
     async fn transfer_leader(&mut self, rpc: TransferLeaderRequest<C>, option: RPCOption) -> Result<(), RPCError> {

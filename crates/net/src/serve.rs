@@ -39,7 +39,7 @@ impl Lane {
     /// Whether requests of this kind may come on this lane. A client cannot vote.
     pub const fn carries(self, kind: Kind) -> bool {
         match (self, kind) {
-            (Lane::Control, Kind::Vote | Kind::Heartbeat | Kind::TransferLeader)
+            (Lane::Control, Kind::Vote | Kind::Heartbeat | Kind::TransferLeader | Kind::ReadIndex)
             | (Lane::Bulk, Kind::AppendEntries)
             | (Lane::Snapshot, Kind::Snapshot)
             | (Lane::Client, Kind::Client) => true,

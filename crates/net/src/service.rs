@@ -7,7 +7,8 @@ use bytes::Bytes;
 use raftwright_traits::transfer::TransferRequest;
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, HeartbeatRequest, HeartbeatResponse, Identity, InstallSnapshotRequest,
-    InstallSnapshotResponse, Snapshot, TransferLeaderRequest, VoteRequest, VoteResponse, WireNodeId,
+    InstallSnapshotResponse, ReadIndexRequest, ReadIndexResponse, Snapshot, TransferLeaderRequest, VoteRequest,
+    VoteResponse, WireNodeId,
 };
 
 use crate::body::Body;
@@ -39,6 +40,12 @@ pub trait RaftService<C: WireTypes>: Send + Sync + 'static {
 
     /// TimeoutNow (Thesis §3.10).
     fn transfer_leader(&self, rpc: TransferLeaderRequest<C>) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// A server that does not lead wants to read (Thesis §6.4): `Raft::read_index`. The default serves none.
+    fn read_index(&self, rpc: ReadIndexRequest<C>) -> impl Future<Output = Result<ReadIndexResponse<C>, Fault>> + Send {
+        let _ = rpc;
+        async { Err(Fault::new(FaultCode::Unsupported, "this node serves no reads of others")) }
+    }
 
     /// Looks at a snapshot before its content is sent, cheaply: an answer when there is nothing to send, because the node has
     /// everything up to its last entry durably, or has promised itself to somebody newer than its sender. `None`, the
@@ -116,6 +123,11 @@ impl<C: WireTypes, S: RaftService<C>> Handler for RaftHandler<C, S> {
                 let rpc = TransferLeaderRequest::<C>::decode(body)?;
                 check_sender(&session, &rpc.from)?;
                 Ok(self.service.transfer_leader(rpc).await?.encode())
+            }
+            Kind::ReadIndex => {
+                let rpc = ReadIndexRequest::<C>::decode(body)?;
+                check_sender(&session, &rpc.from)?;
+                Ok(self.service.read_index(rpc).await?.encode())
             }
             Kind::AppendEntries => {
                 let rpc = AppendEntriesRequest::<C>::decode(body)?;

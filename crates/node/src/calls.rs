@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use raftwright_core::Message;
 use raftwright_traits::{
-    AsyncRuntime, HeartbeatRequest, Of, RPCError, RPCOption, RaftNetworkFactory, RaftNetworkV2, RaftTypeConfig, Span,
+    AsyncRuntime, HeartbeatRequest, Of, RPCError, RPCOption, RaftNetworkFactory, RaftNetworkV2, RaftTypeConfig,
+    ReadIndexRequest, Span,
 };
 
 use crate::notify::Notify;
@@ -58,4 +59,42 @@ async fn ask<C: RaftTypeConfig, N: RaftNetworkFactory<C>>(
             Ok(None)
         }
     }
+}
+
+/// A client of the leader that was asked last, for the next question: one is under way at a time.
+pub(crate) type ReadLane<C, N> =
+    Arc<tokio::sync::Mutex<Option<(<C as RaftTypeConfig>::NodeId, <N as RaftNetworkFactory<C>>::Network)>>>;
+
+/// Asks the leader how far a state machine must be to serve a read, and brings the answer back. Ends when `stop` is closed.
+pub(crate) async fn ask_leader<C: RaftTypeConfig, N: RaftNetworkFactory<C>>(
+    shared: Arc<Shared<C>>,
+    factory: Arc<tokio::sync::Mutex<N>>,
+    lane: ReadLane<C, N>,
+    leader: C::NodeId,
+    node: C::Node,
+    request: ReadIndexRequest<C>,
+    stop: Arc<Slot<()>>,
+) {
+    let timeout = Span::from_millis(shared.config().rpc_timeout);
+    let late = shared.runtime.sleep_until(shared.runtime.now() + timeout);
+    let exchange = async {
+        let mut lane = lane.lock().await;
+        let mut network = match lane.take() {
+            Some((id, network)) if id == leader => network,
+            Some(_) | None => factory.lock().await.new_client(leader, &node).await,
+        };
+        let answered = network.read_index(request, RPCOption { timeout }).await;
+        if answered.is_ok() {
+            // After a failure, and for a server whose address has changed, a new one is made.
+            *lane = Some((leader, network));
+        }
+        answered
+    };
+    let answered = tokio::select! {
+        biased;
+        () = stop.closed() => return,
+        answered = exchange => answered,
+        () = late => Err(RPCError::Timeout),
+    };
+    shared.notify.push(Notify::ReadIndex(answered));
 }

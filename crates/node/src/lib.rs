@@ -37,5 +37,5 @@ pub use raft::{
     IntoNodes, LeaderChangeHandle, Raft, RuntimeConfig, StreamAppend, TooManyObservers, Trigger, WriteMany,
     WriteRequest,
 };
-pub use raftwright_core::ServerState;
+pub use raftwright_core::{ReadPolicy, ServerState};
 pub use responder::{Responder, WriteResult};

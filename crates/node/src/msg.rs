@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use raftwright_core::{Refusal, Replica, Reply};
+use raftwright_core::{ReadPolicy, Refusal, Replica, Reply};
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, ChangeMembershipError, ClientWriteError, Config, ForwardToLeader,
     HeartbeatRequest, HeartbeatResponse, InitializeError, InstallSnapshotRequest, InstallSnapshotResponse,
@@ -30,6 +30,7 @@ pub struct ClientWriteResponse<C: RaftTypeConfig> {
 /// Whoever waits for the answer; dropping it says that the node has stopped.
 pub(crate) type Tx<V, E> = oneshot::Sender<Result<V, E>>;
 pub(crate) type ReadTx<C> = Tx<Option<LogIdOf<C>>, LinearizableReadError<C>>;
+pub(crate) type ReadLogIdTx<C> = Tx<LogIdOf<C>, LinearizableReadError<C>>;
 pub(crate) type ChangeTx<C> = Tx<LogIdOf<C>, ChangeMembershipError<C>>;
 pub(crate) type TransferTx<C> = Tx<(), TransferLeaderError<C>>;
 
@@ -59,8 +60,10 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     ClientWrite(Proposal<C>),
     /// A client asks for several things to be applied one after the other.
     ClientWriteMany(Vec<Proposal<C>>),
-    /// A client wants to read.
-    Read { tx: ReadTx<C> },
+    /// A client wants to read here.
+    Read { policy: ReadPolicy, tx: ReadTx<C> },
+    /// Somebody wants to know how far a state machine must be to serve a read. Only a leader can say.
+    ReadLogId { policy: ReadPolicy, tx: ReadLogIdTx<C> },
     /// Make this blank server the first of a cluster.
     Initialize { membership: MembershipOf<C>, tx: Tx<LogIdOf<C>, InitializeError<C>> },
     /// Add a learner.
@@ -96,6 +99,7 @@ pub(crate) enum Waiting<C: RaftTypeConfig> {
     Install(oneshot::Sender<InstallSnapshotResponse<C>>, Option<Box<Snapshot<C>>>),
     Write(WriteTx<C>),
     Read(ReadTx<C>),
+    ReadLogId(ReadLogIdTx<C>),
     Initialize(Tx<LogIdOf<C>, InitializeError<C>>),
     Change(ChangeTx<C>),
     Transfer(C::NodeId, TransferTx<C>),
@@ -126,11 +130,13 @@ impl<C: RaftTypeConfig> Waiting<C> {
             (Waiting::Install(tx, _), Reply::InstallSnapshot(response)) => drop(tx.send(response)),
             (Waiting::Write(tx), Reply::Proposed(log_id)) => return Met::Proposed(log_id, tx),
             (Waiting::Read(tx), Reply::Read { read_log_id }) => return Met::Read(read_log_id, tx),
+            (Waiting::ReadLogId(tx), Reply::Read { read_log_id }) => drop(tx.send(Ok(read_log_id))),
             (Waiting::Transfer(to, tx), Reply::Transferring) => return Met::Transferring(to, tx),
             (Waiting::Initialize(tx), Reply::Done { log_id }) => drop(tx.send(Ok(log_id))),
             (Waiting::Change(tx), Reply::Done { log_id }) => drop(tx.send(Ok(log_id))),
             (Waiting::Write(tx), Reply::Refused(refusal)) => tx.refuse(write_error(refusal, nodes)),
             (Waiting::Read(tx), Reply::Refused(refusal)) => drop(tx.send(Err(read_error(refusal, nodes)))),
+            (Waiting::ReadLogId(tx), Reply::Refused(refusal)) => drop(tx.send(Err(read_error(refusal, nodes)))),
             (Waiting::Initialize(tx), Reply::Refused(refusal)) => drop(tx.send(Err(initialize_error(refusal)))),
             (Waiting::Change(tx), Reply::Refused(refusal)) => drop(tx.send(Err(change_error(refusal, nodes)))),
             (Waiting::Transfer(_, tx), Reply::Refused(refusal)) => drop(tx.send(Err(transfer_error(refusal, nodes)))),
@@ -141,6 +147,7 @@ impl<C: RaftTypeConfig> Waiting<C> {
                 | Waiting::Install(..)
                 | Waiting::Write(_)
                 | Waiting::Read(_)
+                | Waiting::ReadLogId(_)
                 | Waiting::Initialize(_)
                 | Waiting::Change(_)
                 | Waiting::Transfer(..),

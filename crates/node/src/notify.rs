@@ -4,7 +4,9 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use raftwright_core::{Report, StreamId, Ticket, WriteId};
-use raftwright_traits::{HeartbeatResponse, LogIdOf, Of, RaftTypeConfig, StorageError, VoteResponse};
+use raftwright_traits::{
+    HeartbeatResponse, LogIdOf, Of, RPCError, RaftTypeConfig, ReadIndexResponse, StorageError, VoteResponse,
+};
 
 use crate::sync::{Reader, lock};
 
@@ -23,14 +25,18 @@ pub(crate) enum Notify<C: RaftTypeConfig> {
     VoteResponse(VoteResponse<C>),
     /// A target has answered a heartbeat.
     HeartbeatResponse(HeartbeatResponse<C>),
+    /// The leader has answered a question about reads, or will not.
+    ReadIndex(Result<ReadIndexResponse<C>, RPCError>),
 }
 
 /// The queue of [`Notify`]s, and the newest reports of the streams. Nobody who puts something in ever waits: a log store
 /// does so from its flush, on any thread.
 ///
 /// It is bounded by what can be under way: `LogDone` by the writes that the replica submits before it waits
-/// (`log_writes_max`), snapshots by one that is built and one that is installed, vote answers by [`CALLS_MAX`](crate::limits::CALLS_MAX), heartbeat answers by one for each heartbeat
-/// that `RaftCore` sends, and reports by one of each kind for each stream, since a newer one takes the place of an older.
+/// (`log_writes_max`), snapshots by one that is built and one that is installed, vote answers by
+/// [`CALLS_MAX`](crate::limits::CALLS_MAX), heartbeat answers by one for each heartbeat that `RaftCore` sends, answers about
+/// reads by the one question that is under way, and reports by one of each kind for each stream, since a newer one takes the
+/// place of an older.
 pub(crate) struct NotifyQueue<C: RaftTypeConfig> {
     inner: Mutex<Inner<C>>,
 }
@@ -61,6 +67,7 @@ impl<C: RaftTypeConfig> Notify<C> {
     pub(crate) fn from(&self) -> Option<C::NodeId> {
         match self {
             Notify::LogDone { .. }
+            | Notify::ReadIndex(_)
             | Notify::SnapshotBuilt { .. }
             | Notify::SnapshotFailed
             | Notify::SnapshotInstalled { .. } => None,

@@ -4,6 +4,7 @@ mod effects;
 mod flushes;
 mod observers;
 mod publish;
+mod remote_reads;
 mod streams;
 mod writes;
 
@@ -23,7 +24,7 @@ use crate::shared::Shared;
 use crate::sm::Inbox;
 use crate::sync::pause;
 use crate::tickets::Tickets;
-use raftwright_core::{Effects, Input, ReadPolicy, Replica, Rng, ServerState};
+use raftwright_core::{Effects, Input, Replica, Rng, ServerState};
 use raftwright_traits::{
     AsyncRuntime, ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, LogIdOf, Of, RaftLogStorage,
     RaftNetworkFactory, RaftTypeConfig, Span, Time, TransferLeaderError, UnknownReason,
@@ -34,11 +35,12 @@ pub(crate) use observers::Observer;
 use flushes::Flushes;
 use observers::Observers;
 use publish::Published;
+use remote_reads::RemoteReads;
 use streams::Streams;
 
 /// Takes up what has come in, many messages at a time; steps the replica through them; runs what it wants done. It waits
 /// for its inbox and its deadline, and for nothing else: no disk, no peer, no state machine.
-pub(crate) struct RaftCore<C: RaftTypeConfig, N, LS> {
+pub(crate) struct RaftCore<C: RaftTypeConfig, N: RaftNetworkFactory<C>, LS> {
     shared: Arc<Shared<C>>,
     replica: Replica<Of<C>>,
     effects: Effects<Of<C>>,
@@ -52,6 +54,8 @@ pub(crate) struct RaftCore<C: RaftTypeConfig, N, LS> {
     pending: PendingWrites<C>,
     /// The transfers that were asked for: to whom, and when their callers are told that it took too long.
     transfers: Vec<(Time, C::NodeId, TransferTx<C>)>,
+    /// Reads that wait for the leader's word.
+    remote_reads: RemoteReads<C>,
     worker: Arc<Inbox<C>>,
     streams: Streams<C, N>,
     published: Published<C>,
@@ -93,6 +97,7 @@ where
             tickets: Tickets::new(),
             pending: PendingWrites::new(),
             transfers: Vec::new(),
+            remote_reads: RemoteReads::new(),
             worker,
             streams,
             published: Published::new(),
@@ -223,6 +228,10 @@ where
                 self.published.heard(response.from.id, now);
                 Input::HeartbeatResponse(response)
             }
+            Notify::ReadIndex(answered) => {
+                self.on_read_index(answered);
+                return Ok(());
+            }
         };
         self.replica.step(now, input, &mut self.effects);
         Ok(())
@@ -253,12 +262,16 @@ where
             RaftMsg::TransferRequest { request } => Input::TransferRequest { request },
             RaftMsg::ClientWrite(proposal) => return self.on_client_write(now, proposal, room),
             RaftMsg::ClientWriteMany(proposals) => return self.on_client_write_many(now, proposals, room),
-            RaftMsg::Read { tx } => {
+            RaftMsg::Read { policy, tx } => {
+                if !self.replica.is_leader() {
+                    return self.read_remotely(policy, tx);
+                }
                 if self.worker.reads_waiting() >= self.shared.config().reads_max {
                     return drop(tx.send(Err(LinearizableReadError::Busy)));
                 }
-                Input::Read { ticket: tickets.issue(Waiting::Read(tx)), policy: ReadPolicy::ReadIndex }
+                Input::Read { ticket: tickets.issue(Waiting::Read(tx)), policy }
             }
+            RaftMsg::ReadLogId { policy, tx } => Input::Read { ticket: tickets.issue(Waiting::ReadLogId(tx)), policy },
             RaftMsg::Initialize { membership, tx } => {
                 Input::Initialize { ticket: tickets.issue(Waiting::Initialize(tx)), membership }
             }
@@ -334,6 +347,7 @@ where
         self.pending.clear();
         self.transfers.clear();
         self.observers.end();
+        self.remote_reads.clear();
         self.publish_end();
         self.streams.join_all().await;
     }

@@ -9,8 +9,9 @@ use raftwright_net::{Fault, FaultCode, RaftService, Session};
 use raftwright_node::Raft;
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, BasicNode, ChangeMembershipError, ClientWriteError, Fatal,
-    ForwardToLeader, HeartbeatRequest, HeartbeatResponse, LinearizableReadError, Node, RaftError, Span,
-    TransferLeaderError, TransferLeaderRequest, UnknownReason, VoteRequest, VoteResponse,
+    ForwardToLeader, HeartbeatRequest, HeartbeatResponse, LinearizableReadError, Node, RaftError, ReadIndexRequest,
+    ReadIndexResponse, ReadPolicy, Span, TransferLeaderError, TransferLeaderRequest, UnknownReason, VoteRequest,
+    VoteResponse,
 };
 use tokio::time::timeout;
 
@@ -103,7 +104,7 @@ impl<SM: StateMachine> Service<SM> {
 
     /// A linearizable read (read-index, Thesis §6.4).
     pub(crate) async fn read(&self, query: SM::Query) -> Result<SM::Answer, RequestError> {
-        self.raft.ensure_linearizable().await.map_err(|error| match error {
+        self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.map_err(|error| match error {
             RaftError::APIError(error) => read_error(error),
             RaftError::Fatal(fatal) => stopped(&fatal),
         })?;
@@ -254,6 +255,10 @@ impl<SM: StateMachine> RaftService<EasyConfig> for Peers<SM> {
 
     async fn heartbeat(&self, rpc: HeartbeatRequest<EasyConfig>) -> Result<HeartbeatResponse<EasyConfig>, Fault> {
         self.0.raft.heartbeat(rpc).await.map_err(|fatal| fault(&fatal))
+    }
+
+    async fn read_index(&self, rpc: ReadIndexRequest<EasyConfig>) -> Result<ReadIndexResponse<EasyConfig>, Fault> {
+        self.0.raft.read_index(rpc).await.map_err(|fatal| fault(&fatal))
     }
 
     async fn transfer_leader(&self, rpc: TransferLeaderRequest<EasyConfig>) -> Result<(), Fault> {

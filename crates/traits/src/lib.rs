@@ -53,14 +53,14 @@ pub use tokio_runtime::TokioRuntime;
 pub use type_config::{
     AppData, AppDataResponse, AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, CommittedLeaderIdOf,
     FromAppData, HeartbeatRequest, HeartbeatResponse, InstallOutcome, InstallSnapshotRequest, InstallSnapshotResponse,
-    LogIdOf, MembershipOf, Of, RaftTypeConfig, StoredMembership, TransferLeaderRequest, VoteOf, VoteRequest,
-    VoteResponse,
+    LogIdOf, MembershipOf, Of, RaftTypeConfig, ReadIndexAnswer, ReadIndexRequest, ReadIndexResponse, StoredMembership,
+    TransferLeaderRequest, VoteOf, VoteRequest, VoteResponse,
 };
 
 pub use raftwright_core::{
     AdvancedLeaderId, CommittedLeaderId, CommittedTerm, Identity, Incarnation, LeaderId, LogId, LogIdOption, LogIndex,
-    Membership, MembershipError, Node, NodeId, PeerRefusal, RaftEntry, Round, SnapshotPolicy, Span, StandardLeaderId,
-    Term, Time, Vote, VoteKind,
+    Membership, MembershipError, Node, NodeId, PeerRefusal, RaftEntry, ReadPolicy, Round, SnapshotPolicy, Span,
+    StandardLeaderId, Term, Time, Vote, VoteKind,
 };
 
 #[doc(hidden)]

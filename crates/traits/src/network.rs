@@ -9,8 +9,8 @@ use raftwright_core::Span;
 
 use crate::{
     AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, HeartbeatRequest, HeartbeatResponse,
-    InstallSnapshotResponse, RPCError, RaftTypeConfig, SnapshotRequest, TransferLeaderRequest, VoteRequest,
-    VoteResponse,
+    InstallSnapshotResponse, RPCError, RaftTypeConfig, ReadIndexRequest, ReadIndexResponse, SnapshotRequest,
+    TransferLeaderRequest, VoteRequest, VoteResponse,
 };
 
 /// How long a call may take.
@@ -110,6 +110,20 @@ pub trait RaftNetworkV2<C: RaftTypeConfig>: Send + 'static {
     ) -> impl Future<Output = Result<InstallSnapshotResponse<C>, RPCError>> + Send {
         let _ = (rpc, option);
         async { Err(RPCError::Refused("this network carries no snapshots".into())) }
+    }
+
+    /// Asks the leader how far a state machine must be to serve a read: the remote `Raft::read_index`. On the control lane. The
+    /// default is for networks that know no such message: reads are then served by the leader alone.
+    ///
+    /// # Errors
+    /// No answer came.
+    fn read_index(
+        &mut self,
+        rpc: ReadIndexRequest<C>,
+        option: RPCOption,
+    ) -> impl Future<Output = Result<ReadIndexResponse<C>, RPCError>> + Send {
+        let _ = (rpc, option);
+        async { Err(RPCError::Refused("this network carries no reads".into())) }
     }
 
     /// Asks the target to take over: the remote `Raft::transfer_leader`. On the control lane.

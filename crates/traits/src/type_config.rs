@@ -87,6 +87,12 @@ pub type AppendOutcome<C> = core_types::AppendOutcome<Of<C>>;
 pub type HeartbeatRequest<C> = core_types::HeartbeatRequest<Of<C>>;
 /// The answer to it.
 pub type HeartbeatResponse<C> = core_types::HeartbeatResponse<Of<C>>;
+/// A server that does not lead wants to read.
+pub type ReadIndexRequest<C> = core_types::ReadIndexRequest<Of<C>>;
+/// The answer to it.
+pub type ReadIndexResponse<C> = core_types::ReadIndexResponse<Of<C>>;
+/// What the leader says.
+pub type ReadIndexAnswer<C> = core_types::ReadIndexAnswer<Of<C>>;
 /// InstallSnapshot, less its content.
 pub type InstallSnapshotRequest<C> = core_types::InstallSnapshotRequest<Of<C>>;
 /// The answer to it.

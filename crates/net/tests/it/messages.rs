@@ -6,8 +6,8 @@ use raftwright_net::WireMessage;
 use raftwright_traits::{
     AdvancedLeaderId, AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, BasicNode, CommittedLeaderId,
     CommittedLeaderIdOf, Entry, EntryPayload, HeartbeatRequest, HeartbeatResponse, Identity, Incarnation, LogId,
-    LogIdOf, Membership, PeerRefusal, RaftTypeConfig, Round, TransferLeaderRequest, Vote, VoteKind, VoteOf,
-    VoteRequest, VoteResponse,
+    LogIdOf, Membership, PeerRefusal, RaftTypeConfig, ReadIndexAnswer, ReadIndexRequest, ReadIndexResponse, ReadPolicy,
+    Round, Span, TransferLeaderRequest, Vote, VoteKind, VoteOf, VoteRequest, VoteResponse,
 };
 
 raftwright_traits::declare_raft_types!(
@@ -91,6 +91,18 @@ where
     });
     let last_log_id = Some(log_id::<C>(u64::MAX, u64::MAX));
     comes_back(TransferLeaderRequest::<C> { from: FROM, vote: vote::<C>(3), to: 8, last_log_id });
+    for policy in [ReadPolicy::ReadIndex, ReadPolicy::Lease, ReadPolicy::AckedWithin(Span::from_nanos(u64::MAX))] {
+        comes_back(ReadIndexRequest::<C> { from: FROM, policy });
+    }
+    for answer in [
+        ReadIndexAnswer::<C>::Confirmed { read_log_id: log_id::<C>(3, 7) },
+        ReadIndexAnswer::<C>::NotLeader { leader: None },
+        ReadIndexAnswer::<C>::NotLeader { leader: Some(u64::MAX) },
+        ReadIndexAnswer::<C>::Busy,
+        ReadIndexAnswer::<C>::NotConfirmed,
+    ] {
+        comes_back(ReadIndexResponse::<C> { from: FROM, answer });
+    }
     comes_back(append::<C>(&[vec![], vec![1], vec![2; 5000]]));
     let (first, second) = (log_id::<C>(1, 1), log_id::<C>(2, 2));
     for outcome in [

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use raftwright_core::{LogIdOption, Membership, ServerState};
 use raftwright_traits::{
-    ChangeMembershipError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, LogIdOf, RaftError,
-    RaftTypeConfig, TransferLeaderError, UnknownReason,
+    ChangeMembershipError, Fatal, ForwardToLeader, InitializeError, LogIdOf, RaftError, RaftTypeConfig,
+    TransferLeaderError, UnknownReason,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
@@ -58,17 +58,6 @@ impl<C: RaftTypeConfig> Raft<C> {
         let answer = self.submit(|tx| RaftMsg::Initialize { membership, tx }, InitializeError::Busy)?;
         let unknown = Err(InitializeError::Unknown(UnknownReason::Stopped));
         answer.await.unwrap_or(unknown).map(drop).map_err(RaftError::APIError)
-    }
-
-    /// Makes sure that a read of the state machine, here and after this, sees every write that was acknowledged before
-    /// this call: a quorum has confirmed that this server leads, and the state machine has applied up to the log id that
-    /// is returned (read-index, Thesis §6.4).
-    ///
-    /// # Errors
-    /// [`LinearizableReadError`]; a read changes nothing, and asking again is always safe.
-    pub async fn ensure_linearizable(&self) -> Result<Option<LogIdOf<C>>, RaftError<LinearizableReadError<C>>> {
-        let answer = self.submit(|tx| RaftMsg::Read { tx }, LinearizableReadError::Busy)?;
-        self.answer(answer).await
     }
 
     /// Adds a member that receives the log and has no vote, or sets what is stored about a member. Returns the membership

@@ -5,7 +5,7 @@ use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
 
 use raftwright_core::Replica;
-use raftwright_traits::{AsyncRuntime, Config, Fatal, JoinError, Of, RaftTypeConfig};
+use raftwright_traits::{AsyncRuntime, Config, Fatal, Identity, JoinError, Of, RaftTypeConfig};
 use tokio::sync::{mpsc, oneshot};
 
 use super::RuntimeConfig;
@@ -20,6 +20,7 @@ pub struct Raft<C: RaftTypeConfig> {
 }
 
 pub(super) struct Inner<C: RaftTypeConfig> {
+    pub(super) identity: Identity<C::NodeId>,
     pub(super) shared: Arc<Shared<C>>,
     pub(super) outlet: Outlet<C>,
     pub(super) closures: mpsc::Sender<Closure>,

@@ -5,6 +5,7 @@ mod handle;
 mod nodes;
 mod observe;
 mod peer;
+mod read;
 mod runtime_config;
 mod snapshots;
 mod start;

@@ -91,6 +91,7 @@ impl<C: RaftTypeConfig> Raft<C> {
         let task = run(Arc::clone(&shared), core, worker).instrument(tracing::info_span!("raft", id = %id));
         let core = shared.runtime.spawn(task);
         Ok(Raft::from_inner(Inner {
+            identity,
             shared,
             outlet,
             closures,

@@ -139,7 +139,7 @@ where
         self.pending.push(log_id, tx);
     }
 
-    fn on_read_confirmed(&mut self, log_id: LogIdOf<C>, tx: ReadTx<C>) {
+    pub(super) fn on_read_confirmed(&mut self, log_id: LogIdOf<C>, tx: ReadTx<C>) {
         if self.shared.applied() >= log_id.index {
             let _ = tx.send(Ok(Some(log_id)));
         } else {

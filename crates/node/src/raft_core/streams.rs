@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use raftwright_core::{Message, Stream, StreamId, Tail};
 use raftwright_traits::{
-    AsyncRuntime, HeartbeatRequest, Identity, LogIndex, Of, RaftLogReader, RaftNetworkFactory, RaftTypeConfig, VoteOf,
+    AsyncRuntime, HeartbeatRequest, Identity, LogIndex, Of, RaftLogReader, RaftNetworkFactory, RaftTypeConfig,
+    ReadIndexRequest, VoteOf,
 };
 use tracing::Instrument;
 
-use crate::calls::call;
+use crate::calls::{ReadLane, ask_leader, call};
 use crate::heartbeat::HeartbeatWorker;
 use crate::limits::CALLS_MAX;
 use crate::replication::{ReplicationCore, Target};
@@ -20,13 +21,15 @@ type Join<C> = <<C as RaftTypeConfig>::AsyncRuntime as AsyncRuntime>::JoinHandle
 
 /// The handles of all tasks that talk to peers: the replication task and the heartbeat worker of each target, and the short
 /// calls.
-pub(super) struct Streams<C: RaftTypeConfig, N> {
+pub(super) struct Streams<C: RaftTypeConfig, N: RaftNetworkFactory<C>> {
     shared: Arc<Shared<C>>,
     factory: Arc<tokio::sync::Mutex<N>>,
     open: BTreeMap<StreamId, Handles<C>>,
     /// The open stream of each target.
     targets: BTreeMap<C::NodeId, StreamId>,
     opening: Vec<Opening<C>>,
+    /// The connection over which the leader is asked about reads.
+    read_lane: ReadLane<C, N>,
     calls: Vec<(Arc<Slot<()>>, Join<C>)>,
     /// Tasks that were told to end and perhaps have not yet.
     leaving: Vec<Join<C>>,
@@ -57,6 +60,7 @@ impl<C: RaftTypeConfig, N: RaftNetworkFactory<C>> Streams<C, N> {
             open: BTreeMap::new(),
             targets: BTreeMap::new(),
             opening: Vec::new(),
+            read_lane: ReadLane::<C, N>::default(),
             calls: Vec::new(),
             leaving: Vec::new(),
         }
@@ -153,6 +157,22 @@ impl<C: RaftTypeConfig, N: RaftNetworkFactory<C>> Streams<C, N> {
         let span = tracing::info_span!("call", id = %self.shared.id, target = %to);
         let join = self.shared.runtime.spawn(guarded(Arc::clone(&self.shared), "call", task).instrument(span));
         self.calls.push((stop, join));
+    }
+
+    /// Asks the leader about reads, in a task of its own. Says whether it is asked: there is a bound on calls.
+    pub(super) fn ask_read_index(&mut self, leader: C::NodeId, node: C::Node, request: ReadIndexRequest<C>) -> bool {
+        self.calls.retain_mut(|(_, join)| !has_ended(join));
+        if self.calls.len() >= CALLS_MAX {
+            return false;
+        }
+        let stop = Arc::new(Slot::new());
+        let (shared, factory, lane) =
+            (Arc::clone(&self.shared), Arc::clone(&self.factory), Arc::clone(&self.read_lane));
+        let task = ask_leader(shared, factory, lane, leader, node, request, Arc::clone(&stop));
+        let span = tracing::info_span!("read_index", id = %self.shared.id, target = %leader);
+        let join = self.shared.runtime.spawn(guarded(Arc::clone(&self.shared), "read_index", task).instrument(span));
+        self.calls.push((stop, join));
+        true
     }
 
     /// Tells every task to end.

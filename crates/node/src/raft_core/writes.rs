@@ -87,6 +87,7 @@ where
                 | RaftMsg::InstallSnapshot { .. }
                 | RaftMsg::TransferRequest { .. }
                 | RaftMsg::Read { .. }
+                | RaftMsg::ReadLogId { .. }
                 | RaftMsg::Initialize { .. }
                 | RaftMsg::AddLearner { .. }
                 | RaftMsg::ChangeMembership { .. }

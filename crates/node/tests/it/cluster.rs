@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use raftwright_node::ServerState;
+use raftwright_node::{ReadPolicy, ServerState};
 use raftwright_traits::{ClientWriteError, Config, LinearizableReadError, LogIdOption, RaftError, TransferLeaderError};
 
 use crate::fixture::{Cluster, Map, TestTypes, config, put, with_both_leader_ids};
@@ -63,13 +63,13 @@ async fn a_linearizable_read_sees_what_was_acknowledged<C: TestTypes>() {
     let leader = cluster.leader().await;
     for i in 0..10 {
         let index = cluster.write(leader, "a", i).await;
-        let read = cluster.raft(leader).ensure_linearizable().await.unwrap();
+        let read = cluster.raft(leader).ensure_linearizable(ReadPolicy::ReadIndex).await.unwrap();
         assert!(read.index_or_zero() >= index);
         assert_eq!(cluster.get(leader, "a").await, Some(i.to_string()));
     }
     // A leader that cannot reach a quorum confirms nothing.
     cluster.router.isolate(leader);
-    match cluster.raft(leader).ensure_linearizable().await {
+    match cluster.raft(leader).ensure_linearizable(ReadPolicy::ReadIndex).await {
         Err(RaftError::APIError(LinearizableReadError::NotConfirmed | LinearizableReadError::ForwardToLeader(_))) => {}
         other => panic!("an isolated leader confirmed a read: {other:?}"),
     }
@@ -86,7 +86,7 @@ async fn a_follower_names_the_leader<C: TestTypes>() {
         }
         other => panic!("{other:?}"),
     }
-    match cluster.raft(follower).ensure_linearizable().await {
+    match cluster.raft(follower).get_read_log_id(ReadPolicy::ReadIndex).await {
         Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
             assert_eq!(forward.leader_id, Some(leader));
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raftwright_core::WriteId;
+use raftwright_node::ReadPolicy;
 use raftwright_traits::{
     ChangeMembershipError, ClientWriteError, Config, EmptyNode, Fatal, FlushSink, IOFlushed, LogIdOption, Outcome,
     RaftError, RaftLogReader, RaftLogStorage, StorageError, StorageErrorKind, UnknownReason,
@@ -94,7 +95,7 @@ async fn expect_stopped<C: TestTypes>(cluster: &Cluster<C>, id: u64, why: impl F
     let fatal = raft.metrics().borrow().running_state.clone().unwrap_err();
     assert!(why(&fatal), "{fatal:?}");
     assert_eq!(raft.client_write(put("a", 1)).await, Err(RaftError::Fatal(fatal.clone())));
-    assert_eq!(raft.ensure_linearizable().await, Err(RaftError::Fatal(fatal.clone())));
+    assert_eq!(raft.ensure_linearizable(ReadPolicy::ReadIndex).await, Err(RaftError::Fatal(fatal.clone())));
     assert_eq!(raft.add_learner(5, EmptyNode {}, true).await, Err(RaftError::Fatal(fatal.clone())));
     assert_eq!(raft.is_initialized().await, Err(fatal.clone()));
     assert_eq!(raft.trigger().elect().await, Err(fatal.clone()));
@@ -114,7 +115,7 @@ async fn a_broken_log_stops_the_node<C: TestTypes>(holding: Holding, kind: Stora
     let (write, change, read) = tokio::join!(
         raft.client_write(put("a", 2)),
         raft.add_learner(4, EmptyNode {}, false),
-        raft.ensure_linearizable()
+        raft.ensure_linearizable(ReadPolicy::ReadIndex)
     );
     assert_eq!(write, Err(RaftError::APIError(ClientWriteError::Unknown(UnknownReason::Stopped))));
     assert_eq!(change, Err(RaftError::APIError(ChangeMembershipError::Unknown(UnknownReason::Stopped))));

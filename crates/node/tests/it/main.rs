@@ -10,6 +10,7 @@ mod fixture;
 mod inbound;
 mod membership;
 mod observe;
+mod reads;
 mod settings;
 mod snapshots;
 mod stopping;

@@ -9,7 +9,8 @@ use std::task::Poll;
 use raftwright_node::Raft;
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, AsyncRuntime, BasicNode, Fatal, HeartbeatRequest, HeartbeatResponse,
-    RPCError, RPCOption, RaftNetworkFactory, RaftNetworkV2, TransferLeaderRequest, VoteRequest, VoteResponse,
+    RPCError, RPCOption, RaftNetworkFactory, RaftNetworkV2, ReadIndexRequest, ReadIndexResponse, TransferLeaderRequest,
+    VoteRequest, VoteResponse,
 };
 use tokio::sync::oneshot;
 
@@ -173,6 +174,18 @@ impl RaftNetworkV2<App> for Client {
         let handle = move |raft: Raft<App>| {
             let rpc = rpc.clone();
             async move { raft.heartbeat(rpc).await }
+        };
+        self.call(Lane::Control, MESSAGE_BYTES, option, handle).await
+    }
+
+    async fn read_index(
+        &mut self,
+        rpc: ReadIndexRequest<App>,
+        option: RPCOption,
+    ) -> Result<ReadIndexResponse<App>, RPCError> {
+        let handle = move |raft: Raft<App>| {
+            let rpc = rpc.clone();
+            async move { raft.read_index(rpc).await }
         };
         self.call(Lane::Control, MESSAGE_BYTES, option, handle).await
     }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use raftwright_node::ServerState;
+use raftwright_node::{ReadPolicy, ServerState};
 use raftwright_traits::{
     AsyncRuntime, BasicNode, ChangeMembershipError, ClientWriteError, LinearizableReadError, LogIdOption, RaftError,
     Span, TransferLeaderError, UnknownReason,
@@ -407,7 +407,7 @@ impl Story {
             }
             Operation::Read { key, via: ReadVia::ReadIndex, .. } => {
                 running.runtime.spawn(async move {
-                    let answer = raft.ensure_linearizable().await;
+                    let answer = raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
                     put(&told, answer.map(|_| map.state().values.get(&key).cloned()).map_err(read_failed));
                 });
             }
