@@ -40,6 +40,12 @@ pub trait DiskFile: Send + Sync + 'static {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Makes all that was written to this file durable, and as much of its metadata as reading it back needs.
     fn sync_data(&self) -> io::Result<()>;
+    /// A hint that these bytes should be on their way to the media now, so that a later sync has less to wait for. Nothing
+    /// is durable by it, and it waits for nothing.
+    fn write_behind(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Ok(())
+    }
     /// Length of the file.
     fn len(&self) -> io::Result<u64>;
     /// True when the file holds no byte.

@@ -127,6 +127,11 @@ impl Index {
         self.recent.get(usize::try_from(index.checked_sub(first)?).ok()?)
     }
 
+    /// What the recent payloads cost.
+    pub(crate) fn recent_bytes(&self) -> usize {
+        self.recent_bytes
+    }
+
     /// Adds an entry behind the last. The caller has checked that its index is the next one.
     pub(crate) fn append(&mut self, id: RawLogId, slot: Slot, payload: Option<Bytes>) {
         if self.slots.is_empty() {

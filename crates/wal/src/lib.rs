@@ -13,6 +13,7 @@ mod index;
 mod inspect;
 mod log;
 mod meta;
+mod metrics;
 mod options;
 mod plan;
 mod platform;
@@ -38,6 +39,7 @@ pub use inspect::{
     SegmentItem, Sound,
 };
 pub use log::{Completion, Log, Refused};
+pub use metrics::{FLUSH_BUCKETS, FlushTimes, WalMetrics};
 pub use options::{FIRST_SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions};
 pub use read_queue::READS_MAX;
 pub use real_disk::{RealDisk, RealFile, RealLock};

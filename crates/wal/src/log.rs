@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use crate::end::WalEnd;
 use crate::error::{ReadError, SubmitError, WalError};
 use crate::format::HEAD_LEN;
 use crate::index::{Index, Place, Slot};
+use crate::metrics::{Counters, WalMetrics};
 use crate::options::WalOptions;
 use crate::plan::{Failed, Plan};
 use crate::record::{APPEND_ENTRIES_MAX, Extent, Op, PAYLOAD_BYTES_MAX, RawEntry, RawLogId, VOTE_BYTES_MAX};
@@ -81,7 +83,9 @@ pub(crate) struct State<F, T> {
     pub(crate) phase: Phase,
     pub(crate) queue: VecDeque<Queued<T>>,
     pub(crate) queued_bytes: usize,
-    /// Told what [`Shared::wake`] is told.
+    /// How many queued writes wake the thread that waits for [`Shared::wake`]; `None` while none waits.
+    pub(crate) wakes_at: Option<usize>,
+    /// Told when the queue stops being empty, and when the log is closed.
     pub(crate) on_work: Option<Arc<dyn Fn() + Send + Sync>>,
     pub(crate) next_number: u64,
     pub(crate) index: Index,
@@ -92,15 +96,25 @@ pub(crate) struct State<F, T> {
 
 pub(crate) struct Shared<F, T> {
     state: Mutex<State<F, T>>,
-    /// Signalled when the writer has something to do.
+    /// Signalled when as much is queued as the writer's thread waits for, and when the log is closed.
     pub(crate) wake: Condvar,
+    /// Length of the queue, to be looked at without the lock.
+    pub(crate) queued: AtomicUsize,
+    pub(crate) counters: Counters,
     pub(crate) options: WalOptions,
     pub(crate) end: WalEnd,
 }
 
 impl<F, T> Shared<F, T> {
     pub(crate) fn new(state: State<F, T>, options: WalOptions, end: WalEnd) -> Self {
-        Self { state: Mutex::new(state), wake: Condvar::new(), options, end }
+        Self {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            queued: AtomicUsize::new(0),
+            counters: Counters::default(),
+            options,
+            end,
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<F, T>> {
@@ -116,11 +130,30 @@ impl<F, T> Shared<F, T> {
         self.tell(state);
     }
 
-    /// Tells the driver of the writer that there is something to do.
-    fn tell(&self, state: MutexGuard<'_, State<F, T>>) {
+    /// Tells the driver of the writer that the log is closed.
+    fn tell(&self, mut state: MutexGuard<'_, State<F, T>>) {
+        state.wakes_at = None;
         let on_work = state.on_work.clone();
         drop(state);
         self.wake.notify_all();
+        if let Some(on_work) = on_work {
+            on_work();
+        }
+    }
+
+    /// Tells the driver of the writer what was queued, if it waits for that.
+    fn tell_queued(&self, mut state: MutexGuard<'_, State<F, T>>, was_empty: bool) {
+        let queued = state.queue.len();
+        self.queued.store(queued, Ordering::Release);
+        let on_work = state.on_work.as_ref().filter(|_| was_empty).map(Arc::clone);
+        let wakes = state.wakes_at.is_some_and(|at| queued >= at);
+        if wakes {
+            state.wakes_at = None;
+        }
+        drop(state);
+        if wakes {
+            self.wake.notify_one();
+        }
         if let Some(on_work) = on_work {
             on_work();
         }
@@ -133,6 +166,7 @@ impl<F, T: Completion> Shared<F, T> {
         let mut state = self.lock();
         state.queued_bytes = 0;
         let queue = std::mem::take(&mut state.queue);
+        self.queued.store(0, Ordering::Release);
         drop(state);
         for queued in queue {
             queued.token.complete(Err(error.clone()));
@@ -179,9 +213,7 @@ impl<D: Disk, T: Completion> Log<D, T> {
         }
         let was_empty = state.queue.is_empty();
         state.take(op, token, &self.shared.options);
-        if was_empty {
-            self.shared.tell(state);
-        }
+        self.shared.tell_queued(state, was_empty);
         Ok(())
     }
 
@@ -240,6 +272,17 @@ impl<D: Disk, T: Completion> Log<D, T> {
     /// Tells when the writer is gone, and with it the lock on the data directory.
     pub fn end(&self) -> WalEnd {
         self.shared.end.clone()
+    }
+
+    /// What the log has done since it was opened, and what waits now. Costs a short lock.
+    pub fn metrics(&self) -> WalMetrics {
+        let mut metrics = self.shared.counters.read();
+        let state = self.shared.lock();
+        metrics.queue_writes = state.queue.len();
+        metrics.queue_bytes = state.queued_bytes;
+        metrics.recent_bytes = state.index.recent_bytes();
+        metrics.segments = state.segments.len();
+        metrics
     }
 
     /// Why the log takes no more writes, if so.

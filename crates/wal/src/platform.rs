@@ -78,6 +78,18 @@ pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
     file.set_len(len)
 }
 
+/// Starts to write these bytes back. The system call is meant for pages that are not needed again, and that is true of them,
+/// too; what counts here is that it begins to write dirty ones, and does not wait.
+#[cfg(target_os = "linux")]
+pub(crate) fn write_behind(file: &File, offset: u64, len: u64) {
+    // A hint: that it fails changes nothing but how long a later sync takes.
+    let _ = rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
+}
+
+/// There is no such hint.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn write_behind(_file: &File, _offset: u64, _len: u64) {}
+
 /// Makes the names in a directory durable.
 #[cfg(unix)]
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {

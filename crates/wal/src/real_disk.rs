@@ -79,6 +79,11 @@ impl DiskFile for RealFile {
         self.0.sync_data()
     }
 
+    fn write_behind(&self, offset: u64, len: u64) -> io::Result<()> {
+        platform::write_behind(&self.0, offset, len);
+        Ok(())
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }

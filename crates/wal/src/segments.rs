@@ -13,14 +13,15 @@ use crate::recovery::segment_name;
 const SPARE: &str = "spare";
 /// Name of a segment that is made at once.
 const FRESH: &str = "fresh";
-/// How much is zeroed at once when a segment is made at once.
+/// What is zeroed with one call.
 const ZERO_BYTES: usize = 256 << 10;
+static ZEROS: [u8; ZERO_BYTES] = [0; ZERO_BYTES];
 
 /// The next segment. Zeroes are written to it before it is used, since overwriting blocks that were written before costs
 /// no journal commit.
 pub(crate) enum Spare<F> {
     None,
-    /// Zeroed and synced up to `done`. The rest reads as zero too unless the file is `used`.
+    /// Zeroed up to `done`, and not synced. The rest reads as zero too unless the file is `used`.
     Growing {
         file: F,
         size: u64,
@@ -62,24 +63,34 @@ impl<F: DiskFile> Spare<F> {
             },
             Self::Growing { done, .. } if done >= wanted => (self, false),
             Self::Growing { file, size, done, used } => {
-                let len = step.min(usize::try_from(size - done).unwrap_or(step));
-                let zeroed = file.write_at(&vec![0; len], done).and_then(|()| file.sync_data());
-                let done = done + len as u64;
+                let len = (step as u64).min(size - done);
+                // The media writes the zeroes while batches are flushed; what is left of that is waited for once, at the
+                // end.
+                let zeroed = zero(&file, done, len).and_then(|()| file.write_behind(done, len));
+                let done = done + len;
                 match zeroed {
                     Err(_) => (Self::None, false),
-                    Ok(()) if done == size => (Self::Ready { file, size }, true),
-                    Ok(()) => (Self::Growing { file, size, done, used }, true),
+                    Ok(()) if done < size => (Self::Growing { file, size, done, used }, true),
+                    Ok(()) if file.sync_data().is_ok() => (Self::Ready { file, size }, true),
+                    Ok(()) => (Self::None, false),
                 }
             }
         }
     }
 
-    /// Takes a segment that nobody needs any more as the spare, if there is none and it has the right size, and removes
-    /// it otherwise. Its blocks are there already; its content is zeroed like that of any other spare. Says whether the
+    /// Takes a segment that nobody needs any more as the spare, if this is wanted, there is none and it has the right size,
+    /// and removes it otherwise. Its blocks are there already; its content is zeroed like that of any other spare. Says whether the
     /// segment's name is durably gone; if not, this is to be done again before the next segment goes: the names go one
     /// by one, oldest first, since a gap in the row of segments would look like a loss.
-    pub(crate) fn recycle<D: Disk<File = F>>(self, disk: &D, wal: &Path, old: &Path, size: u64) -> (Self, bool) {
-        let reuse = matches!(self, Self::None);
+    pub(crate) fn recycle<D: Disk<File = F>>(
+        self,
+        disk: &D,
+        wal: &Path,
+        old: &Path,
+        size: u64,
+        reuse: bool,
+    ) -> (Self, bool) {
+        let reuse = reuse && matches!(self, Self::None);
         let reused = if reuse { reopen(disk, wal, old, size) } else { None };
         let removed = reused.is_some()
             || match disk.remove(old) {
@@ -135,15 +146,19 @@ fn fresh<D: Disk>(disk: &D, wal: &Path, size: u64, zeroed: bool) -> Result<D::Fi
     let file = disk.create(&path).map_err(|error| DiskError::new("create", &path, &error))?;
     file.allocate(size).map_err(|error| DiskError::new("allocate", &path, &error))?;
     if zeroed {
-        let zeros = vec![0; ZERO_BYTES];
-        let mut at = 0;
-        while at < size {
-            let len = ZERO_BYTES.min(usize::try_from(size - at).unwrap_or(ZERO_BYTES));
-            file.write_at(&zeros[..len], at).map_err(|error| DiskError::new("write", &path, &error))?;
-            at += len as u64;
-        }
+        zero(&file, 0, size).map_err(|error| DiskError::new("write", &path, &error))?;
     }
     Ok(file)
+}
+
+fn zero<F: DiskFile>(file: &F, from: u64, len: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < len {
+        let part = ZEROS.len().min(usize::try_from(len - done).unwrap_or(ZEROS.len()));
+        file.write_at(&ZEROS[..part], from + done)?;
+        done += part as u64;
+    }
+    Ok(())
 }
 
 /// Removes segments that were being made when the last run ended; nothing in them was ever used.

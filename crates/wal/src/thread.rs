@@ -1,8 +1,10 @@
 //! The two threads of a log: one drives the writer, one reads what has left the memory.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::disk::Disk;
 use crate::error::OpenError;
@@ -64,24 +66,29 @@ pub(crate) fn spawn_reader<D: Disk, T: Completion>(log: Log<D, T>) -> Result<Ask
 
 fn run<D: Disk, T: Completion>(writer: &mut Writer<D, T>) {
     let shared = Arc::clone(writer.shared());
-    loop {
-        match writer.run_batch() {
-            // The store is poisoned and everybody knows.
-            Err(_) => return,
-            Ok(0) => {
-                writer.mark();
-                if writer.housekeep() {
-                    continue;
-                }
-                if !wait(&shared) {
-                    // Failing to close cleanly loses nothing: the next start does without the mark.
-                    let _ = writer.close();
-                    return;
-                }
+    let mut pace = Pace::default();
+    // An error means that the store is poisoned and everybody knows.
+    while let Ok(taken) = writer.write_batch() {
+        if taken > 0 {
+            let begin = now();
+            if writer.sync().is_err() {
+                return;
             }
-            Ok(_) => {
-                writer.housekeep();
-            }
+            let took = begin.elapsed();
+            shared.counters.flush_took(took);
+            let answered = writer.complete();
+            writer.housekeep();
+            pace.gather(&shared, answered, took);
+            continue;
+        }
+        writer.mark();
+        if writer.housekeep() {
+            continue;
+        }
+        if !wait(&shared) {
+            // Failing to close cleanly loses nothing: the next start does without the mark.
+            let _ = writer.close();
+            return;
         }
     }
 }
@@ -97,6 +104,80 @@ fn wait<F, T>(shared: &Shared<F, T>) -> bool {
             Phase::Open => {}
             Phase::Closing | Phase::Poisoned(_) => return false,
         }
-        state = shared.wake.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.wakes_at = Some(1);
+        state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
     }
+}
+
+/// How long a flush is put off at most for those who were just answered.
+const GATHER_MAX: Duration = Duration::from_millis(4);
+/// How long the writer looks for a single caller's next write before its thread goes to sleep: about what waking it costs.
+const SPIN_MAX: Duration = Duration::from_micros(40);
+/// Most flushes in a row that begin at once after callers did not come back.
+const SKIPS_MAX: u32 = 64;
+
+/// Group commit when everybody waits for an answer: who was just answered is likely to come back with the next write. To
+/// flush at once would split them into two halves that wait for each other's flushes, and each flush costs the same
+/// however many share it. So the writer waits a moment for them, no longer than a flush takes, and gives up for a while
+/// where they do not come.
+#[derive(Default)]
+struct Pace {
+    /// About how long a flush takes.
+    flush: Duration,
+    /// How many flushes still begin at once.
+    skips: u32,
+    /// How many will, after the next time in vain.
+    penalty: u32,
+}
+
+impl Pace {
+    /// Waits until as many writes are queued as the so many callers that were answered make with those that wait already.
+    fn gather<F, T>(&mut self, shared: &Shared<F, T>, answered: usize, took: Duration) {
+        self.flush = (self.flush * 3 + took) / 4;
+        let waiting = shared.queued.load(Ordering::Acquire);
+        if self.skips > 0 {
+            self.skips -= 1;
+            return;
+        }
+        let wanted = waiting + answered;
+        let came = match answered {
+            0 => return,
+            1 => spin(shared, wanted, SPIN_MAX.min(self.flush)),
+            _ => sleep(shared, wanted, GATHER_MAX.min(self.flush)),
+        };
+        if came.saturating_sub(waiting) * 2 >= answered {
+            self.penalty = 0;
+        } else {
+            self.penalty = (self.penalty * 2 + 1).min(SKIPS_MAX);
+            self.skips = self.penalty;
+        }
+    }
+}
+
+/// Looks for so many queued writes without giving up the processor. Returns how many there are.
+fn spin<F, T>(shared: &Shared<F, T>, wanted: usize, longest: Duration) -> usize {
+    let begin = now();
+    loop {
+        let queued = shared.queued.load(Ordering::Acquire);
+        if queued >= wanted || begin.elapsed() >= longest {
+            return queued;
+        }
+        std::hint::spin_loop();
+    }
+}
+
+/// Sleeps until so many writes are queued. Returns how many there are.
+fn sleep<F, T>(shared: &Shared<F, T>, wanted: usize, longest: Duration) -> usize {
+    let mut state = shared.lock();
+    if state.queue.len() < wanted && matches!(state.phase, Phase::Open) {
+        state.wakes_at = Some(wanted);
+        state = shared.wake.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0;
+        state.wakes_at = None;
+    }
+    state.queue.len()
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long flushes take here; the writer itself knows no time")]
+fn now() -> Instant {
+    Instant::now()
 }

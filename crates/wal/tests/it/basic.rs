@@ -256,3 +256,18 @@ fn a_data_directory_joins_one_cluster() {
         assert_eq!(dir.identity().cluster_id, Some(if first { 1 } else { 2 }));
     }
 }
+
+/// What the log has done can be read by anybody, while it is done.
+#[test]
+fn a_log_counts_what_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path());
+    node.done(Op::Vote(Bytes::from_static(b"v")));
+    node.done(Op::Append((1..=10).map(|index| entry(1, index, "0123456789")).collect()));
+    let metrics = node.log.metrics();
+    assert_eq!((metrics.batches, metrics.writes, metrics.entries), (2, 2, 10));
+    assert_eq!((metrics.flush_times.count(), metrics.queue_writes, metrics.queue_bytes), (2, 0, 0));
+    assert!(metrics.bytes >= 10 * (10 + 2 * 44) && metrics.bytes.is_multiple_of(512), "{metrics:?}");
+    assert!(metrics.recent_bytes >= 100 && metrics.segments == 1, "{metrics:?}");
+    node.stop();
+}
