@@ -5,6 +5,7 @@ mod flushes;
 mod observers;
 mod publish;
 mod remote_reads;
+mod span;
 mod streams;
 mod writes;
 
@@ -12,6 +13,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use tracing::Instrument;
 
 use crate::alarm::Alarm;
 use crate::intake::Intake;
@@ -36,6 +38,7 @@ use flushes::Flushes;
 use observers::Observers;
 use publish::Published;
 use remote_reads::RemoteReads;
+use span::CoreSpan;
 use streams::Streams;
 
 /// Takes up what has come in, many messages at a time; steps the replica through them; runs what it wants done. It waits
@@ -63,6 +66,7 @@ pub(crate) struct RaftCore<C: RaftTypeConfig, N: RaftNetworkFactory<C>, LS> {
     flushes: Flushes,
     /// How many writes were proposed in this turn.
     proposed: usize,
+    span: CoreSpan,
     rng: Rng,
     /// When the present turn began.
     now: Time,
@@ -104,6 +108,7 @@ where
             observers: Observers::new(),
             flushes: Flushes::new(),
             proposed: 0,
+            span: CoreSpan::new(),
             rng,
             now: Time::ZERO,
         }
@@ -128,13 +133,22 @@ where
             if self.batch.stop {
                 return;
             }
-            if let Err(fatal) = self.turn() {
-                tracing::error!(error = %fatal, "the node stops");
+            let span = self.span();
+            if let Err(fatal) = span.in_scope(|| self.turn()) {
+                span.in_scope(|| tracing::error!(error = %fatal, "the node stops"));
                 return self.shared.stop(fatal);
             }
-            self.run_effects().await;
+            // What the turn has made of this server is what its effects are about.
+            let span = self.span();
+            self.run_effects().instrument(span).await;
             self.settle_transfers();
         }
+    }
+
+    /// The span of what happens now.
+    fn span(&mut self) -> tracing::Span {
+        let term = self.replica.vote().map_or(0, |vote| vote.term());
+        self.span.of(self.shared.id, term, self.replica.server_state())
     }
 
     /// Waits until there is something to do, and takes it up. Says whether it had to wait; observers are told before.

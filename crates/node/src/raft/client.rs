@@ -47,6 +47,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     /// # Errors
     /// [`InitializeError`] says whether the server is surely not initialized. One that has a log or a vote is never
     /// initialized again.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn initialize(
         &self,
         members: impl IntoNodes<C::NodeId, C::Node>,
@@ -66,6 +67,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     /// # Errors
     /// [`ChangeMembershipError`]. If the leadership is lost while a blocking call waits for the member, the caller is sent
     /// to the new leader, although the member *is* added.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn add_learner(
         &self,
         id: C::NodeId,
@@ -111,6 +113,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`ChangeMembershipError`] says whether the change is surely not applied.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn change_membership(
         &self,
         voters: BTreeSet<C::NodeId>,
@@ -123,6 +126,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`ChangeMembershipError`] says whether the change is surely not applied.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn remove_learners(
         &self,
         ids: BTreeSet<C::NodeId>,
@@ -142,6 +146,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`TransferLeaderError`]. A full queue is told as [`TransferLeaderError::InProgress`]: try again soon.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn transfer_leader(&self, to: C::NodeId) -> Result<(), RaftError<TransferLeaderError<C>>> {
         let answer = self.submit(|tx| RaftMsg::TransferLeader { to, tx }, TransferLeaderError::InProgress)?;
         self.answer(answer).await

@@ -101,6 +101,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn is_initialized(&self) -> Result<bool, Fatal> {
         self.with_raft_state(|replica| replica.last_log_id().is_some() || replica.vote().is_some()).await
     }
@@ -109,6 +110,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn with_raft_state<R, F>(&self, look: F) -> Result<R, Fatal>
     where
         R: Send + 'static,
@@ -131,6 +133,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     /// # Errors
     /// [`Fatal`], if the node has stopped; also a [`Fatal::Storage`], while the node goes on, if its state machine is not
     /// of type `SM`.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn with_state_machine<SM, F, R>(&self, f: F) -> Result<R, Fatal>
     where
         SM: 'static,
@@ -166,6 +169,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// A task ended without saying how. Its work is over all the same.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn shutdown(&self) -> Result<(), JoinError> {
         self.shared().stop(Fatal::Stopped);
         let mut core = self.inner.core.lock().await;
@@ -190,6 +194,7 @@ impl<C: RaftTypeConfig> Trigger<'_, C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.raft.id()))]
     pub async fn elect(&self) -> Result<(), Fatal> {
         self.raft.send(RaftMsg::Elect).await
     }
@@ -199,6 +204,7 @@ impl<C: RaftTypeConfig> Trigger<'_, C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.raft.id()))]
     pub async fn transfer_leader(&self, to: C::NodeId) -> Result<(), Fatal> {
         let (tx, _) = oneshot::channel();
         self.raft.send(RaftMsg::TransferLeader { to, tx }).await
@@ -208,6 +214,7 @@ impl<C: RaftTypeConfig> Trigger<'_, C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.raft.id()))]
     pub async fn heartbeat(&self) -> Result<(), Fatal> {
         self.raft.send(RaftMsg::Beat).await
     }

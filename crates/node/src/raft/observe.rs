@@ -53,6 +53,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`TooManyObservers`]; [`RaftError::Fatal`] if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn on_leader_change(
         &self,
         start: impl FnMut(C::LeaderId) + Send + 'static,

@@ -13,6 +13,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn vote(&self, request: VoteRequest<C>) -> Result<VoteResponse<C>, Fatal> {
         self.ask(|tx| RaftMsg::Vote { request, tx }).await
     }
@@ -22,6 +23,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn pre_vote(&self, request: VoteRequest<C>) -> Result<VoteResponse<C>, Fatal> {
         self.vote(VoteRequest::<C> { kind: VoteKind::PreVote, ..request }).await
     }
@@ -31,6 +33,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn append_entries(&self, request: AppendEntriesRequest<C>) -> Result<AppendEntriesResponse<C>, Fatal> {
         self.ask(|tx| RaftMsg::AppendEntries { request, tx }).await
     }
@@ -39,6 +42,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn heartbeat(&self, request: HeartbeatRequest<C>) -> Result<HeartbeatResponse<C>, Fatal> {
         self.ask(|tx| RaftMsg::Heartbeat { request, tx }).await
     }
@@ -47,6 +51,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn handle_transfer_leader(&self, request: TransferLeaderRequest<C>) -> Result<(), Fatal> {
         self.send(RaftMsg::TransferRequest { request }).await
     }

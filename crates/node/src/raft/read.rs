@@ -25,6 +25,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`LinearizableReadError`]; a read changes nothing, and asking again is always safe.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn ensure_linearizable(
         &self,
         policy: ReadPolicy,
@@ -39,6 +40,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     /// # Errors
     /// As [`ensure_linearizable`](Self::ensure_linearizable); [`LinearizableReadError::ForwardToLeader`] on any server that
     /// does not lead.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn get_read_log_id(&self, policy: ReadPolicy) -> Result<LogIdOf<C>, RaftError<LinearizableReadError<C>>> {
         let answer = self.submit(|tx| RaftMsg::ReadLogId { policy, tx }, LinearizableReadError::Busy)?;
         self.answer(answer).await
@@ -49,6 +51,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn read_index(&self, request: ReadIndexRequest<C>) -> Result<ReadIndexResponse<C>, Fatal> {
         let answer = match self.get_read_log_id(request.policy).await {
             Ok(read_log_id) => ReadIndexAnswer::<C>::Confirmed { read_log_id },
@@ -69,6 +72,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`WaitError`]: the time is over, or the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn ensure_applied(&self, index: LogIndex, timeout: Option<Span>) -> Result<(), WaitError> {
         self.wait(timeout.map(Into::into)).applied_index_at_least(index, "applied far enough").await.map(drop)
     }

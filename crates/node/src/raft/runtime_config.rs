@@ -22,6 +22,7 @@ impl<'a, C: RaftTypeConfig> RuntimeConfig<'a, C> {
     /// # Errors
     /// [`ReloadError::Busy`], and [`RaftError::Fatal`] once the node has stopped; nothing is changed then. So for every
     /// method here.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.raft.id()))]
     pub async fn heartbeat(&self, enabled: bool) -> Result<(), RaftError<ReloadError>> {
         self.change(move |config| config.enable_heartbeat = enabled).await
     }
@@ -30,6 +31,7 @@ impl<'a, C: RaftTypeConfig> RuntimeConfig<'a, C> {
     ///
     /// # Errors
     /// As [`heartbeat`](Self::heartbeat).
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.raft.id()))]
     pub async fn elect(&self, enabled: bool) -> Result<(), RaftError<ReloadError>> {
         self.change(move |config| config.enable_elect = enabled).await
     }
@@ -38,6 +40,7 @@ impl<'a, C: RaftTypeConfig> RuntimeConfig<'a, C> {
     ///
     /// # Errors
     /// As [`heartbeat`](Self::heartbeat).
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.raft.id()))]
     pub async fn tick(&self, enabled: bool) -> Result<(), RaftError<ReloadError>> {
         self.change(move |config| (config.enable_elect, config.enable_heartbeat) = (enabled, enabled)).await
     }
@@ -46,6 +49,7 @@ impl<'a, C: RaftTypeConfig> RuntimeConfig<'a, C> {
     ///
     /// # Errors
     /// As [`heartbeat`](Self::heartbeat).
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.raft.id()))]
     pub async fn pre_vote(&self, enabled: bool) -> Result<(), RaftError<ReloadError>> {
         self.change(move |config| config.pre_vote = enabled).await
     }
@@ -54,6 +58,7 @@ impl<'a, C: RaftTypeConfig> RuntimeConfig<'a, C> {
     ///
     /// # Errors
     /// As [`heartbeat`](Self::heartbeat), and [`ReloadError::Invalid`] for a policy that cannot work.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.raft.id()))]
     pub async fn snapshot_policy(&self, policy: SnapshotPolicy) -> Result<(), RaftError<ReloadError>> {
         self.change(move |config| config.snapshot_policy = policy).await
     }
@@ -63,6 +68,7 @@ impl<'a, C: RaftTypeConfig> RuntimeConfig<'a, C> {
     ///
     /// # Errors
     /// [`ReloadError`]; nothing is changed then, not even what could be.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.raft.id()))]
     pub async fn reload(&self, config: Config) -> Result<(), RaftError<ReloadError>> {
         self.change(move |present| *present = config).await
     }

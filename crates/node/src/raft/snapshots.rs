@@ -13,6 +13,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn get_snapshot(&self) -> Result<Option<Snapshot<C>>, Fatal> {
         self.ask_worker(SnapshotCall::Get).await
     }
@@ -22,6 +23,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn begin_receiving_snapshot(&self) -> Result<C::SnapshotData, Fatal> {
         self.ask_worker(SnapshotCall::Receive).await
     }
@@ -31,6 +33,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped. A snapshot that the state machine cannot install stops it.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn install_full_snapshot(
         &self,
         request: InstallSnapshotRequest<C>,
@@ -57,6 +60,7 @@ impl<C: RaftTypeConfig> Trigger<'_, C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.raft.id()))]
     pub async fn snapshot(&self) -> Result<(), Fatal> {
         self.raft.send(RaftMsg::BuildSnapshot).await
     }
@@ -66,6 +70,7 @@ impl<C: RaftTypeConfig> Trigger<'_, C> {
     ///
     /// # Errors
     /// [`Fatal`], if the node has stopped.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %self.raft.id()))]
     pub async fn purge_log(&self, upto: LogIndex) -> Result<(), Fatal> {
         self.raft.send(RaftMsg::Purge { upto }).await
     }

@@ -153,6 +153,7 @@ impl<'a, C: RaftTypeConfig> WriteRequest<'a, C> {
     ///
     /// # Errors
     /// As [`Raft::client_write`] and [`deadline`](Self::deadline).
+    #[tracing::instrument(level = "trace", name = "client_write", skip_all, fields(id = %self.raft.id()))]
     pub async fn send(self) -> WriteResult<C> {
         let (tx, answer) = oneshot::channel();
         let raft = self.raft;

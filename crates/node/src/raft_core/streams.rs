@@ -101,7 +101,8 @@ impl<C: RaftTypeConfig, N: RaftNetworkFactory<C>> Streams<C, N> {
         );
         let worker =
             HeartbeatWorker::new(Arc::clone(shared), target, node, Arc::clone(factory), Arc::clone(&heartbeat));
-        let span = tracing::info_span!("replication", id = %shared.id, target = %target);
+        let span =
+            tracing::info_span!("replication", id = %shared.id, term = vote.term(), role = "leader", target = %target);
         let joins = [
             shared
                 .runtime

@@ -13,6 +13,7 @@ mod observe;
 mod reads;
 mod settings;
 mod snapshots;
+mod spans;
 mod stopping;
 mod threads;
 mod writes;

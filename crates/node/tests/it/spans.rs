@@ -1,0 +1,89 @@
+//! What a node says of itself: every line names node, term and role.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
+
+use crate::fixture::{Cluster, Standard, put};
+
+/// Keeps what is printed.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is said while a cluster elects a leader, writes, loses its leader, and ends.
+async fn lines() -> Vec<String> {
+    let paper = Paper::default();
+    let on = paper.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .without_time()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::NEW)
+        .with_writer(move || on.clone())
+        .finish();
+    // The runtime of this test has this thread alone.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let cluster = Cluster::<Standard>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    cluster.raft(leader).client_write(put("a", 1)).await.unwrap();
+    cluster.router.isolate(leader);
+    cluster.leader_other_than(&[leader]).await;
+    cluster.wait(leader).metrics(|m| m.current_leader.is_none(), "it has given way").await.unwrap();
+    let said = paper.0.lock().unwrap().clone();
+    String::from_utf8(said).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn spans_say_node_term_and_role() {
+    let lines = lines().await;
+    if STATIC_MAX_LEVEL < LevelFilter::TRACE {
+        return;
+    }
+    let said = |what: &str| -> Vec<&String> { lines.iter().filter(|line| line.contains(what)).collect() };
+    let core = |id: u64, term: u64, role: &str| format!("raft{{id={id}}}:core{{id={id} term={term} role={role}}}");
+    let led = said("this server leads vote");
+    assert_eq!(led.len(), 2, "{led:?}");
+    let ids: Vec<u64> = (1..=3).filter(|id| led[0].contains(&format!("id={id}}}"))).collect();
+    let [old] = ids[..] else { panic!("{led:?}") };
+    assert!(led[0].contains(&core(old, 1, "leader")), "{led:?}");
+    let ended = said("this server leads no more");
+    assert!(ended.len() == 1 && ended[0].contains(&core(old, 1, "follower")), "{ended:?}");
+    assert!((1..=3).any(|id| led[1].contains(&core(id, 2, "leader"))), "{led:?}");
+    // The tasks that talk to a target say for whom, in which term, and to whom.
+    let task = format!("replication{{id={old} term=1 role=\"leader\" target={}}}", old % 3 + 1);
+    assert!(!said(&task).is_empty(), "{task}");
+    // And so does what a client calls.
+    assert!(!said(&format!("client_write{{id={old}}}: raftwright_node::raft::write: new")).is_empty());
+}
+
+/// With the features that remove levels, nothing below them is said, whoever listens.
+#[tokio::test(start_paused = true)]
+async fn what_was_removed_at_compile_time_is_not_said() {
+    let lines = lines().await;
+    for (level, name) in [
+        (LevelFilter::ERROR, "ERROR"),
+        (LevelFilter::WARN, "WARN"),
+        (LevelFilter::INFO, "INFO"),
+        (LevelFilter::DEBUG, "DEBUG"),
+        (LevelFilter::TRACE, "TRACE"),
+    ] {
+        let said = lines.iter().any(|line| line.trim_start().starts_with(name));
+        assert!(!said || level <= STATIC_MAX_LEVEL, "{name} is said, above {STATIC_MAX_LEVEL}");
+    }
+    let info = lines.iter().any(|line| line.trim_start().starts_with("INFO"));
+    assert_eq!(info, STATIC_MAX_LEVEL >= LevelFilter::INFO, "elections are told as information");
+    let trace = lines.iter().any(|line| line.trim_start().starts_with("TRACE"));
+    assert_eq!(trace, STATIC_MAX_LEVEL >= LevelFilter::TRACE, "each write has a span");
+}
