@@ -22,6 +22,7 @@ mod real_disk;
 mod record;
 mod recovery;
 mod segments;
+mod snapshots;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod thread;
@@ -44,6 +45,10 @@ pub use options::{FIRST_SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, Wal
 pub use read_queue::READS_MAX;
 pub use real_disk::{RealDisk, RealFile, RealLock};
 pub use record::{APPEND_ENTRIES_MAX, Extent, Op, PAYLOAD_BYTES_MAX, RawEntry, RawLogId, VOTE_BYTES_MAX};
+pub use snapshots::{
+    DamagedSnapshot, SNAPSHOT_BLOCK_BYTES, SNAPSHOT_BLOCK_BYTES_MAX, SNAPSHOT_FEATURES, SNAPSHOT_META_BYTES_MAX,
+    SNAPSHOT_VERSION, SNAPSHOT_VERSION_MIN, SnapshotDir, SnapshotError, SnapshotFile, SnapshotInfo, SnapshotReader,
+};
 pub use thread::WalThread;
 pub use typed::{FlushToken, WalLog, WalReader};
 pub use verdict::{

@@ -10,5 +10,6 @@ mod hang;
 mod harness;
 mod history;
 mod inspect;
+mod snapshots;
 mod suite;
 mod typed;
