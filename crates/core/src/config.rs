@@ -87,7 +87,8 @@ pub struct StreamConfig {
     pub request_bytes_max: usize,
     /// Most requests sent and not answered.
     pub inflight_requests_max: usize,
-    /// Most bytes of entries sent and not answered.
+    /// Most bytes of entries sent and not answered. Within this the window follows the target's pace and the round trip,
+    /// but for one request, which may always be on its way.
     pub inflight_bytes_max: usize,
     /// How long to wait before trying again after a failure; doubled each time up to the maximum.
     pub retry_min: Span,

@@ -26,6 +26,7 @@ mod membership;
 mod membership_log;
 mod message;
 mod outbox;
+mod pace;
 mod peer;
 mod replica;
 mod rng;

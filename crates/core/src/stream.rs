@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::pace::{Departure, Pace};
 use crate::{
     AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, Identity, InstallOutcome, InstallSnapshotResponse,
     LeaderId, LogIdOf, LogIdOption, LogIndex, RaftEntry, Report, Rng, Span, StreamConfig, Tail, Time, Types, VoteOf,
@@ -12,7 +13,7 @@ use crate::{
 /// what the target is *known* to have it reports to the replica.
 ///
 /// It probes with one request at a time until the target's log is found to match, then sends without waiting, within a
-/// window in requests and bytes. If the point of agreement has been purged here, a snapshot is sent, and then what follows it. Answers come in the order of the sends; the *epoch* tells those of a connection, or of a
+/// window in requests and bytes that follows the target's pace. If the point of agreement has been purged here, a snapshot is sent, and then what follows it. Answers come in the order of the sends; the *epoch* tells those of a connection, or of a
 /// guess, that was given up from those that still count.
 #[derive(Debug)]
 pub struct Stream<T: Types> {
@@ -31,6 +32,7 @@ pub struct Stream<T: Types> {
     reading: bool,
     inflight: VecDeque<Sent<T>>,
     inflight_bytes: usize,
+    pace: Pace,
     /// The target was found to lack an entry of ours at this index or before it; the lowest so far. If that was purged, then
     /// only a snapshot can help.
     lacking: Option<LogIndex>,
@@ -57,6 +59,7 @@ struct Sent<T: Types> {
     prev: Option<LogIdOf<T>>,
     last: Option<LogIdOf<T>>,
     bytes: usize,
+    departure: Departure,
 }
 
 /// What can happen to a [`Stream`].
@@ -168,6 +171,7 @@ impl<T: Types> Stream<T> {
             reading: false,
             inflight: VecDeque::new(),
             inflight_bytes: 0,
+            pace: Pace::new(),
             lacking: None,
             matched: 0,
             retry_at: None,
@@ -206,19 +210,28 @@ impl<T: Types> Stream<T> {
         self.epoch
     }
 
+    /// How many bytes of entries may be sent and not answered: what the target's pace and the round trip say, up to
+    /// [`StreamConfig::inflight_bytes_max`].
+    pub fn window(&self) -> usize {
+        self.pace.window(self.config.request_bytes_max, self.config.inflight_bytes_max)
+    }
+
     /// Asks for the next entries to send, if the window allows.
     fn fill(&mut self, effects: &mut Vec<StreamEffect<T>>) {
         if self.reading || self.retry_at.is_some() {
             return;
         }
         let end = self.tail.last.index.saturating_add(1);
+        let window = self.window();
         let wanted = match self.mode {
             // A probe goes even without an entry: its answer is what is wanted.
             Mode::Probe => self.inflight.is_empty(),
             Mode::Pipeline => {
-                self.next < end
-                    && self.inflight.len() < self.config.inflight_requests_max
-                    && self.inflight_bytes < self.config.inflight_bytes_max
+                let open = self.inflight.len() < self.config.inflight_requests_max && self.inflight_bytes < window;
+                if self.next < end && !open {
+                    self.pace.keep_back();
+                }
+                self.next < end && open
             }
             Mode::Snapshot | Mode::Over => false,
         };
@@ -228,7 +241,7 @@ impl<T: Types> Stream<T> {
                 epoch: self.epoch,
                 start: self.next,
                 end: end.max(self.next),
-                bytes_max: self.config.request_bytes_max.min(self.config.inflight_bytes_max - self.inflight_bytes),
+                bytes_max: self.config.request_bytes_max.min(window.saturating_sub(self.inflight_bytes)),
                 entries_max: self.config.request_entries_max,
                 prev: self.prev,
             });
@@ -256,7 +269,7 @@ impl<T: Types> Stream<T> {
             return self.give_up(now, None);
         }
         let bytes = entries.iter().map(RaftEntry::size).sum();
-        self.inflight.push_back(Sent { prev, last, bytes });
+        self.inflight.push_back(Sent { prev, last, bytes, departure: self.pace.depart(now) });
         self.inflight_bytes += bytes;
         self.next = last.next_index();
         self.prev = last;
@@ -367,6 +380,7 @@ impl<T: Types> Stream<T> {
             return self.give_up(now, Some(sent));
         }
         self.mode = Mode::Pipeline;
+        self.pace.arrive(now, sent.departure, sent.bytes);
         match matched {
             Some(matched) => self.found(from, matched, effects),
             None => (self.retry, self.lacking) = (self.config.retry_min, None),

@@ -9,6 +9,7 @@ mod disk;
 mod found;
 mod log_shape;
 mod membership;
+mod pace;
 mod paper;
 mod quorum;
 mod random;
