@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use raftwright_core::{LogIdOption, Membership, ServerState};
 use raftwright_traits::{
-    ChangeMembershipError, Fatal, ForwardToLeader, InitializeError, LogIdOf, RaftError, RaftTypeConfig,
-    TransferLeaderError, UnknownReason,
+    ChangeMembershipError, InitializeError, LogIdOf, RaftError, RaftTypeConfig, TransferLeaderError, UnknownReason,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
@@ -65,8 +64,8 @@ impl<C: RaftTypeConfig> Raft<C> {
     /// entry once it is committed; if `blocking`, once the member also has the log up to that entry.
     ///
     /// # Errors
-    /// [`ChangeMembershipError`]. If the leadership is lost while a blocking call waits for the member, the caller is sent
-    /// to the new leader, although the member *is* added.
+    /// [`ChangeMembershipError`] says whether the change is surely not applied. If the leadership is lost while a blocking
+    /// call waits for the member, that is [`UnknownReason::LeadershipLost`]: the member is added, and lacks entries.
     #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn add_learner(
         &self,
@@ -96,15 +95,11 @@ impl<C: RaftTypeConfig> Raft<C> {
         };
         match self.wait(None).metrics(|m| caught_up(m) || is_over(m), "the learner has caught up").await {
             Ok(metrics) if caught_up(&metrics) || id == self.id() => Ok(()),
-            Ok(metrics) => {
-                let leader_id = metrics.current_leader;
-                let leader_node = leader_id.and_then(|id| metrics.membership_config.membership.node(&id).cloned());
-                let forward = ForwardToLeader { leader_id, leader_node };
-                Err(RaftError::APIError(ChangeMembershipError::ForwardToLeader(forward)))
-            }
-            Err(WaitError::Stopped { why, .. }) => Err(RaftError::Fatal(why)),
-            Err(WaitError::Timeout(_)) => Err(RaftError::Fatal(Fatal::Stopped)),
+            // The member *is* added: nothing here may be told as surely not applied.
+            Ok(_) => Err(UnknownReason::LeadershipLost),
+            Err(WaitError::Stopped { .. } | WaitError::Timeout(_)) => Err(UnknownReason::Stopped),
         }
+        .map_err(|reason| RaftError::APIError(ChangeMembershipError::Unknown(reason)))
     }
 
     /// Changes the voters to exactly this set, through a joint membership that is left without anybody's help (Raft §6).

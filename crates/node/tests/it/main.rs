@@ -5,6 +5,7 @@
 mod chaos;
 mod cluster;
 mod determinism;
+mod ending;
 mod faults;
 mod fixture;
 mod inbound;
