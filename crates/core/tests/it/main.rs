@@ -4,6 +4,7 @@
 mod bad_peer;
 mod calls;
 mod cluster;
+mod coalescing;
 mod configure;
 mod disk;
 mod found;

@@ -102,10 +102,27 @@ impl<T: Kind> Solo<T> {
     }
 
     fn step_once(&mut self, input: Input<T>) {
+        self.step_only(input);
+        self.look();
+    }
+
+    /// Takes several inputs together: their effects come after the last.
+    pub(crate) fn step_together(&mut self, inputs: impl IntoIterator<Item = Input<T>>) {
+        for input in inputs {
+            self.step_only(input);
+        }
+        self.look();
+    }
+
+    fn step_only(&mut self, input: Input<T>) {
         let before = Facts::of(&self.replica);
         self.replica.step(self.now, input, &mut self.effects);
         invariants::check(&self.replica).unwrap();
         invariants::check_delta(&before, &Facts::of(&self.replica)).unwrap();
+    }
+
+    /// Takes notice of what is to be done.
+    fn look(&mut self) {
         for effect in self.effects.drain() {
             match &effect {
                 Effect::Write { id, op } => {
