@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,8 +22,34 @@ struct Asked {
     kind: Kind,
     body: Body,
     answer: oneshot::Sender<Result<Bytes, CallError>>,
+    /// Who comes first, the driver to send it or the caller to give it up.
+    fate: Arc<Fate>,
     /// Held until there is an answer: this is what bounds the requests under way.
     permit: OwnedSemaphorePermit,
+}
+
+/// What has become of a request. It is decided once, so that a caller who gives up knows for certain whether it was sent.
+#[derive(Debug, Default)]
+struct Fate(AtomicU8);
+
+impl Fate {
+    const OPEN: u8 = 0;
+    const SENT: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    fn decide(&self, fate: u8) -> bool {
+        self.0.compare_exchange(Self::OPEN, fate, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Whether it may be sent: then it counts as sent.
+    fn send(&self) -> bool {
+        self.decide(Self::SENT)
+    }
+
+    /// Whether it will surely not be sent.
+    fn give_up(&self) -> bool {
+        self.decide(Self::GIVEN_UP)
+    }
 }
 
 struct Waiting {
@@ -61,20 +88,20 @@ impl Channel {
     ///
     /// A [`CallError`]; [`is_surely_not_done`](CallError::is_surely_not_done) says whether the peer may have acted.
     pub async fn call(&self, kind: Kind, body: Body, deadline: Duration) -> Result<Bytes, CallError> {
-        let mut sent = false;
-        match timeout(deadline, self.call_without_deadline(kind, body, &mut sent)).await {
+        let fate = Arc::new(Fate::default());
+        match timeout(deadline, self.call_without_deadline(kind, body, Arc::clone(&fate))).await {
             Ok(result) => result,
-            Err(_) => Err(CallError::Deadline { sent }),
+            Err(_) => Err(CallError::Deadline { sent: !fate.give_up() }),
         }
     }
 
-    async fn call_without_deadline(&self, kind: Kind, body: Body, sent: &mut bool) -> Result<Bytes, CallError> {
+    async fn call_without_deadline(&self, kind: Kind, body: Body, fate: Arc<Fate>) -> Result<Bytes, CallError> {
         let permits = Arc::clone(&self.permits);
         let permit = permits.acquire_owned().await.map_err(|_closed| CallError::ShutDown)?;
         let (answer, answered) = oneshot::channel();
         // The inbox has a place for each permit, so this does not wait; an error means that the driver is gone.
-        self.requests.send(Asked { kind, body, answer, permit }).await.map_err(|_gone| CallError::ShutDown)?;
-        *sent = true;
+        let asked = Asked { kind, body, answer, fate, permit };
+        self.requests.send(asked).await.map_err(|_gone| CallError::ShutDown)?;
         answered.await.unwrap_or(Err(CallError::ShutDown))
     }
 }
@@ -168,7 +195,10 @@ impl Driver {
             if self.link.is_full() {
                 return Poll::Pending;
             }
-            let Some(Asked { kind, body, answer, permit }) = self.next.take() else { continue };
+            let Some(Asked { kind, body, answer, fate, permit }) = self.next.take() else { continue };
+            if !fate.send() {
+                continue;
+            }
             // A lone caller gains nothing from waiting for others.
             if self.batch == Batch::Empty && !self.waiting.is_empty() {
                 self.batch = Batch::Filling;

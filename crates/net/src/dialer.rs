@@ -19,6 +19,7 @@ use crate::frame_io::FrameIo;
 use crate::handshake::{DialHandshake, Gate, HandshakeError, Session};
 use crate::identity::Lane;
 use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, Limits};
+use crate::parked::ParkingLot;
 use crate::warnings::Warnings;
 
 /// The stream under the frames. TLS will make this an enum of two; nothing above it looks inside.
@@ -46,6 +47,7 @@ pub struct Dialer {
     throttle: Mutex<Throttle>,
     /// Where the throttle's clock starts.
     start: Instant,
+    parked: ParkingLot,
 }
 
 impl std::fmt::Debug for Dialer {
@@ -65,6 +67,7 @@ impl Dialer {
             seeds: AtomicU64::new(seed),
             throttle: Mutex::new(throttle),
             start: Instant::now(),
+            parked: ParkingLot::default(),
         })
     }
 
@@ -72,6 +75,10 @@ impl Dialer {
     /// [`snapshot_bytes_per_second`](Limits::snapshot_bytes_per_second); 0 for no bound.
     pub fn set_snapshot_rate(&self, bytes_per_second: u64) {
         self.throttle().set_rate(bytes_per_second, u64::from(self.limits.snapshot_chunk_bytes));
+    }
+
+    pub(crate) fn parked(&self) -> &ParkingLot {
+        &self.parked
     }
 
     fn throttle(&self) -> MutexGuard<'_, Throttle> {

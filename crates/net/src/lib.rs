@@ -22,6 +22,7 @@ mod link;
 mod listener;
 mod message;
 mod network;
+mod parked;
 mod receive_snapshot;
 mod send_snapshot;
 mod serve;

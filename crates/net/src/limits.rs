@@ -64,6 +64,12 @@ pub const UNSENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Time that running requests get to finish when a listener shuts down.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
+/// Connections of the control lane that a node keeps open between two calls, all targets together.
+pub const PARKED_MAX: usize = 64;
+
+/// Time for which such a connection is kept.
+pub const PARKED_TIME_MAX: Duration = KEEPALIVE_IDLE;
+
 /// First pause after a failed attempt to connect.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(20);
 

@@ -62,6 +62,21 @@ impl Link {
         &self.target
     }
 
+    /// Takes the connection that an earlier link to this target has left with [`park`](Self::park), if there is one.
+    pub(crate) fn unpark(&mut self) {
+        if let Some(conn) = self.dialer.parked().take(&self.target) {
+            self.state = State::Open(conn);
+        }
+    }
+
+    /// Leaves an open connection on which nothing is under way to the next link to this target.
+    pub(crate) fn park(&mut self) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Open(conn) if !conn.is_busy() && !conn.is_unused() => self.dialer.parked().park(&self.target, conn),
+            State::Open(_) | State::Idle | State::Pausing(_) | State::Dialing(_) => {}
+        }
+    }
+
     /// The bounds in force.
     pub(crate) fn limits(&self) -> &Limits {
         self.dialer.limits()

@@ -80,18 +80,27 @@ pub struct TcpNetwork<C: WireTypes> {
 }
 
 impl<C: WireTypes> TcpNetwork<C> {
-    /// A client for this target. It does not connect yet.
+    /// A client for this target. It does not connect yet; the control lane may take over the connection of an earlier client.
     pub fn new(dialer: Arc<Dialer>, target: C::NodeId, node: &C::Node) -> Self
     where
         C::Node: PeerAddress,
     {
         let target = Target { address: node.peer_address(), node: Some(target.to_u64()) };
+        let mut control = Link::new(Arc::clone(&dialer), target.clone(), Lane::Control);
+        control.unpark();
         TcpNetwork {
-            control: Link::new(Arc::clone(&dialer), target.clone(), Lane::Control),
+            control,
             bulk: Link::new(Arc::clone(&dialer), target.clone(), Lane::Bulk),
             snapshot: Link::new(dialer, target, Lane::Snapshot),
             unfinished: None,
         }
+    }
+}
+
+/// Votes are asked by clients that are made for one call each; they should not have to shake hands each time.
+impl<C: WireTypes> Drop for TcpNetwork<C> {
+    fn drop(&mut self) {
+        self.control.park();
     }
 }
 

@@ -450,3 +450,28 @@ async fn a_peer_that_takes_no_answers_is_closed() {
     eventually(|| server.counters().open() == 0).await;
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn who_gives_up_before_the_request_was_sent_knows_that_it_never_will_be() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let channel = Channel::spawn(dialer(client()), target(&address, 2), Lane::Client);
+    // The kernel has completed the connection, and nobody shakes hands.
+    let error = channel.call(Kind::Client, body("first"), Duration::from_millis(20)).await.unwrap_err();
+    assert_eq!(error, CallError::Deadline { sent: false });
+    assert!(error.is_surely_not_done());
+    let second = tokio::spawn({
+        let channel = channel.clone();
+        async move { channel.call(Kind::Client, body("second"), PATIENCE).await }
+    });
+    let mut peer = RawPeer::accept(&listener).await;
+    let frame = peer.next().await.unwrap();
+    assert_eq!((frame.id, &frame.body[..]), (RequestId(1), &b"second"[..]), "the first one was not sent");
+    peer.send(Kind::Client, Role::Answer, 1, body("done")).await;
+    assert_eq!(second.await.unwrap().unwrap(), "done");
+    // Sent, and not answered: nobody knows.
+    let error = channel.call(Kind::Client, body("third"), Duration::from_millis(500)).await.unwrap_err();
+    assert_eq!(error, CallError::Deadline { sent: true });
+    assert!(!error.is_surely_not_done());
+    assert_eq!(peer.next().await.unwrap().body, "third");
+}

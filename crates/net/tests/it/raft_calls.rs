@@ -18,7 +18,7 @@ use raftwright_traits::{
     VoteRequest, VoteResponse,
 };
 
-use crate::support::{PATIENCE, body, client, dialer, node, open_gate, serve, target};
+use crate::support::{PATIENCE, body, client, dialer, eventually, node, open_gate, serve, target};
 
 raftwright_traits::declare_raft_types!(
     /// Bytes in, bytes out.
@@ -270,4 +270,71 @@ async fn nobody_there_and_nobody_answering_are_different_errors() {
         answered = network.append_entries(append(1, 0, &[]), OPTION).await.map(drop);
     }
     assert!(matches!(answered, Err(RPCError::Unreachable(_))), "{answered:?}");
+}
+
+fn vote_request() -> VoteRequest<Config> {
+    VoteRequest::<Config> { from: me(1), vote: Vote::new(3, 1), last_log_id: None, kind: VoteKind::Vote, permit: None }
+}
+
+#[tokio::test]
+async fn clients_made_for_one_call_each_share_a_connection() {
+    let handler = RaftHandler::new(Follower::default());
+    let (address, server) = serve(open_gate(node(2)), Limits::default(), Arc::clone(&handler)).await;
+    let mut factory = TcpNetworkFactory::<Config>::new(dialer(node(1)));
+    for _ in 0..20 {
+        let mut network = factory.new_client(2, &BasicNode::new(address.clone())).await;
+        network.vote(vote_request(), OPTION).await.unwrap();
+    }
+    assert_eq!(server.counters().accepted(), 1);
+    // Two at a time are two connections, of which one is kept.
+    let mut one = factory.new_client(2, &BasicNode::new(address.clone())).await;
+    let mut two = factory.new_client(2, &BasicNode::new(address.clone())).await;
+    one.vote(vote_request(), OPTION).await.unwrap();
+    two.vote(vote_request(), OPTION).await.unwrap();
+    drop((one, two));
+    assert_eq!(server.counters().accepted(), 2);
+    eventually(|| server.counters().open() == 1).await;
+    server.shutdown().await;
+
+    // A connection that has ended meanwhile costs no call.
+    let socket = tokio::net::TcpListener::bind(&address).await.unwrap();
+    let server = raftwright_net::Listener::from_socket(socket, open_gate(node(2)), Limits::default()).serve(handler);
+    let mut network = factory.new_client(2, &BasicNode::new(address.clone())).await;
+    network.vote(vote_request(), OPTION).await.unwrap();
+    assert_eq!(server.counters().accepted(), 1);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_connection_with_an_unanswered_call_is_not_kept() {
+    let inner = RaftHandler::new(Follower::default());
+    let stuck = Arc::new(Stuck { let_go: tokio::sync::Semaphore::new(0), inner });
+    let (address, server) = serve(open_gate(node(2)), Limits::default(), Arc::clone(&stuck)).await;
+    let mut factory = TcpNetworkFactory::<Config>::new(dialer(node(1)));
+    let mut network = factory.new_client(2, &BasicNode::new(address.clone())).await;
+    let short = RPCOption { timeout: Span::from_millis(50) };
+    assert_eq!(network.vote(vote_request(), short).await.unwrap_err(), RPCError::Timeout);
+    drop(network);
+    stuck.let_go.add_permits(100);
+    let mut network = factory.new_client(2, &BasicNode::new(address.clone())).await;
+    network.vote(vote_request(), OPTION).await.unwrap();
+    assert_eq!(server.counters().accepted(), 2);
+    server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_nobody_used_for_long_is_not_trusted() {
+    let handler = RaftHandler::new(Follower::default());
+    let (address, server) = serve(open_gate(node(2)), Limits::default(), handler).await;
+    let mut factory = TcpNetworkFactory::<Config>::new(dialer(node(1)));
+    let later = raftwright_net::limits::PARKED_TIME_MAX;
+    for (accepted, wait) in [(1, later / 2), (1, later / 2), (1, later), (2, later / 2)] {
+        let mut network = factory.new_client(2, &BasicNode::new(address.clone())).await;
+        while network.vote(vote_request(), OPTION).await.is_err() {}
+        assert!(server.counters().accepted() >= accepted);
+        drop(network);
+        tokio::time::advance(wait).await;
+    }
+    assert_eq!(server.counters().accepted(), 2);
+    server.shutdown().await;
 }
