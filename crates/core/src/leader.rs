@@ -1,5 +1,6 @@
 //! Leading: the right side of the paper's Figure 2, "Leaders".
 
+mod canonical;
 mod changes;
 mod progress;
 mod reads;
@@ -21,7 +22,7 @@ use targets::Target;
 use transfer::Transfer;
 
 /// The data of a leader.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leading<T: Types> {
     vote: VoteOf<T>,
     /// What stands in the log ids of this leadership.

@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod candidate;
+mod canonical;
 mod config;
 mod effect;
 mod effects;
@@ -40,6 +41,7 @@ mod types;
 mod vote;
 mod write_tracker;
 
+pub use canonical::Canonical;
 pub use config::{ClockDrift, ReplicaConfig, StreamConfig};
 pub use effect::{Effect, Note, Refusal, Reply, StepDown, Tail, Write};
 pub use effects::Effects;

@@ -50,6 +50,11 @@ impl<T: Types> LogShape<T> {
         self.purged
     }
 
+    /// The first entry of every leader behind `purged`, ascending.
+    pub fn runs(&self) -> &[LogIdOf<T>] {
+        &self.runs
+    }
+
     /// The log id at an index: of an entry that is there, or of the last one that was purged.
     pub fn log_id_at(&self, index: LogIndex) -> Option<LogIdOf<T>> {
         if let Some(purged) = self.purged

@@ -132,6 +132,11 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
         self.configs.is_empty()
     }
 
+    /// Whether the change that is under way keeps the voters that it removes, as learners.
+    pub fn retains(&self) -> bool {
+        self.retain
+    }
+
     /// Every voter once, in ascending order.
     pub fn voter_ids(&self) -> impl Iterator<Item = NID> + '_ {
         let mut all: Vec<NID> = self.configs.iter().flatten().copied().collect();

@@ -42,6 +42,11 @@ impl<T: Types> MembershipLog<T> {
         self.list.iter().any(|stored| holds(&stored.membership))
     }
 
+    /// The newest that is committed, and all behind it.
+    pub(crate) fn all(&self) -> &[StoredMembership<T>] {
+        &self.list
+    }
+
     pub(crate) fn is_committed(&self) -> bool {
         self.list.len() == 1
     }

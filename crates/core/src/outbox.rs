@@ -9,11 +9,11 @@ use crate::{
 
 /// Something to say that is true only once it is durable. It can be made by anybody in the core, but nobody can send it:
 /// only `Outbox::after` takes it, and only becoming durable releases it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "a promise that is not put into the outbox is never kept"]
 pub struct Promise<T: Types>(pub(crate) Promised<T>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Promised<T: Types> {
     Vote(Ticket, VoteResponse<T>),
     Heartbeat(Ticket, HeartbeatResponse<T>),
@@ -57,7 +57,7 @@ impl<T: Types> Promise<T> {
 }
 
 /// Holds promises until the write that each depends on, and all before that, are durable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outbox<T: Types> {
     /// Ordered by write, then by arrival.
     waiting: BTreeMap<(WriteId, u64), Promise<T>>,
@@ -81,6 +81,11 @@ impl<T: Types> Outbox<T> {
     pub(crate) fn release(&mut self, is_durable: impl Fn(WriteId) -> bool) -> Option<Promised<T>> {
         let first = self.waiting.first_entry()?;
         if is_durable(first.key().0) { Some(first.remove().0) } else { None }
+    }
+
+    /// All that wait, each with its write.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (WriteId, &Promise<T>)> {
+        self.waiting.iter().map(|((write, _), promise)| (*write, promise))
     }
 
     /// How many wait.

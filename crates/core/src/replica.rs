@@ -1,5 +1,7 @@
 //! The machine that owns what safety needs.
 
+mod canonical;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::{Display, Formatter};
@@ -21,7 +23,7 @@ use crate::{
 /// 2. `step` cannot fail. A peer that talks nonsense gets an answer or a [`Note`](crate::Note); asserts are about ourselves.
 /// 3. Every ticket is answered exactly once, unless it is forgotten.
 /// 4. The same inputs at the same times under the same seed give the same effects.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica<T: Types> {
     pub(crate) state: State<T>,
     pub(crate) role: Role<T>,

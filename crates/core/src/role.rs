@@ -7,7 +7,7 @@ use crate::leader::Leading;
 use crate::{StepDown, Time, Types, VoteKind, VoteOf};
 
 /// A server's role (Raft §5.1), each with its own data. Stored in one place, changed by one function.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Role<T: Types> {
     /// Receives the log and does not vote.
     Learner(Following<T>),
@@ -22,7 +22,7 @@ pub(crate) enum Role<T: Types> {
 }
 
 /// The data of a follower or learner.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Following<T: Types> {
     /// The leader, once it has shown itself.
     pub(crate) leader: Option<T::NodeId>,
@@ -31,7 +31,7 @@ pub(crate) struct Following<T: Types> {
 }
 
 /// The data of a candidate or pre-candidate.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Candidacy<T: Types> {
     /// The vote that is asked for.
     pub(crate) asked: VoteOf<T>,

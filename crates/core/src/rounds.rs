@@ -2,13 +2,13 @@
 
 use alloc::collections::VecDeque;
 
-use crate::{LogIdOf, Round, Ticket, Time, Types};
+use crate::{Canonical, LogIdOf, Round, Ticket, Time, Types};
 
 /// The heartbeat rounds of a leadership, and the reads that wait for one.
 ///
 /// A round counts from its *send*: whoever answers has followed this leader at some time after it. So a read that came
 /// before the round was sent may be served once a quorum has answered it (Thesis §6.4), and all reads that wait share one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rounds<T: Types> {
     latest: Round,
     confirmed: Round,
@@ -19,7 +19,7 @@ pub(crate) struct Rounds<T: Types> {
     reads: VecDeque<PendingRead<T>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct PendingRead<T: Types> {
     /// The first round that was, or will be, sent after the read came.
     round: Round,
@@ -94,6 +94,19 @@ impl<T: Types> Rounds<T> {
     pub(crate) fn next_ready(&mut self) -> Option<(Ticket, LogIdOf<T>)> {
         let confirmed = self.confirmed;
         self.reads.pop_front_if(|read| read.round <= confirmed).map(|read| (read.ticket, read.read_log_id))
+    }
+
+    /// The rounds as words. They are counted from the start of the leadership, so their numbers say all.
+    pub(crate) fn canonical(&self, words: &mut Canonical<'_, T>) {
+        let Self { latest, confirmed, sent: _, confirmed_at: _, reads } = self;
+        words.word(latest.0);
+        words.word(confirmed.0);
+        words.word(reads.len() as u64);
+        for PendingRead { round, read_log_id, ticket } in reads {
+            words.word(round.0);
+            words.log_id(read_log_id);
+            words.ticket(*ticket);
+        }
     }
 
     /// All reads that wait, for a leadership that ends.

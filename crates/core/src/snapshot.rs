@@ -12,8 +12,8 @@ use crate::outbox::Promise;
 use crate::peer::NotFollowed;
 use crate::state::State;
 use crate::{
-    Effect, Effects, InstallOutcome, InstallSnapshotRequest, InstallSnapshotResponse, LogIdOf, LogIdOption, LogIndex,
-    Note, PeerRefusal, Replica, Reply, StoredMembership, Ticket, Time, Types, Write, WriteId,
+    Canonical, Effect, Effects, InstallOutcome, InstallSnapshotRequest, InstallSnapshotResponse, LogIdOf, LogIdOption,
+    LogIndex, Note, PeerRefusal, Replica, Reply, StoredMembership, Ticket, Time, Types, Write, WriteId,
 };
 
 /// When a snapshot is built by itself.
@@ -47,7 +47,7 @@ impl SnapshotPolicy {
 }
 
 /// What a server knows about its snapshots.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Snapshots<T: Types> {
     /// The newest that is durable here.
     pub(crate) last: Option<LogIdOf<T>>,
@@ -61,7 +61,7 @@ pub(crate) struct Snapshots<T: Types> {
 }
 
 /// A leader's snapshot that the state machine is installing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Installing<T: Types> {
     ticket: Ticket,
     last_log_id: LogIdOf<T>,
@@ -84,6 +84,20 @@ impl<T: Types> Snapshots<T> {
     /// An entry was appended to the log.
     pub(crate) fn count(&mut self, bytes: usize) {
         self.bytes_since = self.bytes_since.saturating_add(bytes as u64);
+    }
+
+    /// The snapshots as words; the bytes since the last one count for the policy alone, and are left out.
+    pub(crate) fn canonical(&self, words: &mut Canonical<'_, T>) {
+        let Self { last, building, tried, bytes_since: _, installing } = self;
+        words.option(last.as_ref(), Canonical::log_id);
+        words.option(building.as_ref(), Canonical::log_id);
+        words.word(*tried);
+        words.option(installing.as_ref(), |words, Installing { ticket, last_log_id, last_membership }| {
+            words.ticket(*ticket);
+            words.log_id(last_log_id);
+            words.option(last_membership.log_id.as_ref(), Canonical::log_id);
+            words.membership(&last_membership.membership);
+        });
     }
 
     /// Whether a leader's snapshot is being installed. Until that is done this server does not campaign: most of what its

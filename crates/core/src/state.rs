@@ -19,14 +19,14 @@ const TERM_MAX: Term = 1 << 62;
 const TERM_JUMP_MAX: Term = 1 << 32;
 
 /// The state that all roles share.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct State<T: Types> {
     pub(crate) config: ReplicaConfig,
     pub(crate) identity: Identity<T::NodeId>,
     pub(crate) rng: Rng,
     /// The newest promise. What is said about it waits for `vote_write`.
     pub(crate) vote: Option<VoteOf<T>>,
-    vote_write: WriteId,
+    pub(crate) vote_write: WriteId,
     /// The greatest term that anybody was seen to have. A candidate asks for a greater one.
     pub(crate) term_seen: Term,
     pub(crate) shape: LogShape<T>,
@@ -36,10 +36,10 @@ pub(crate) struct State<T: Types> {
     /// The commit index: the highest entry known to be committed. Never goes back.
     pub(crate) committed: Option<LogIdOf<T>>,
     /// How far entries were handed out to be applied: committed, and durable here.
-    applying: LogIndex,
+    pub(crate) applying: LogIndex,
     pub(crate) snapshots: Snapshots<T>,
     /// A snapshot that the log has not followed yet, since a crash came between the two.
-    ahead: Option<LogIdOf<T>>,
+    pub(crate) ahead: Option<LogIdOf<T>>,
     /// Up to here the log is known to be the leader's: what was checked against it, or is committed.
     pub(crate) verified: LogIndex,
     /// When a leader was last heard from, or a restart made that unknown. Until an election timeout has passed since, no

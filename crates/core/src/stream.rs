@@ -1,5 +1,7 @@
 //! The machine that owns what speed needs: replication to one target.
 
+mod canonical;
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -15,7 +17,7 @@ use crate::{
 /// It probes with one request at a time until the target's log is found to match, then sends without waiting, within a
 /// window in requests and bytes that follows the target's pace. If the point of agreement has been purged here, a snapshot is sent, and then what follows it. Answers come in the order of the sends; the *epoch* tells those of a connection, or of a
 /// guess, that was given up from those that still count.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stream<T: Types> {
     config: StreamConfig,
     identity: Identity<T::NodeId>,
@@ -54,7 +56,7 @@ enum Mode {
     Over,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sent<T: Types> {
     prev: Option<LogIdOf<T>>,
     last: Option<LogIdOf<T>>,

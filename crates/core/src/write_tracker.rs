@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 
-use crate::{LogIndex, Time, WriteId};
+use crate::{Canonical, LogIndex, Time, Types, WriteId};
 
 /// Gives out [`WriteId`]s, takes completions in any order, and knows the durable prefix.
 ///
@@ -97,6 +97,22 @@ impl WriteTracker {
     /// How many writes are submitted and not yet part of the durable prefix.
     pub fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// How many writes must complete before this one is durable, itself included; 0 if it is.
+    pub(crate) fn rank(&self, id: WriteId) -> u64 {
+        self.pending.iter().take_while(|write| write.id <= id).count() as u64
+    }
+
+    /// What is under way and durable, as words.
+    pub(crate) fn canonical<T: Types>(&self, words: &mut Canonical<'_, T>) {
+        let Self { last_id: _, pending, durable_index } = self;
+        words.word(*durable_index);
+        words.word(pending.len() as u64);
+        for Pending { id: _, done, submitted: _, covers } in pending {
+            words.flag(*done);
+            words.word(*covers);
+        }
     }
 
     /// When the oldest write that is not durable was submitted.

@@ -7,6 +7,7 @@
 //! * [`runtime`]: the runtime of simulated nodes: one thread, virtual time, first in first out;
 //! * [`checkers`]: what must be true of a cluster at every moment, one file a property;
 //! * [`core_world`]: a cluster of pure replicas, its clients and its faults;
+//! * [`exhaustive`]: every state of three servers, within bounds;
 //! * [`scenario`]: the language of scenario files;
 //! * [`node_world`]: a cluster of whole nodes, and scenario files run on it.
 //!
@@ -14,6 +15,7 @@
 
 pub mod checkers;
 pub mod core_world;
+pub mod exhaustive;
 pub mod lin;
 pub mod node_world;
 pub mod runtime;

@@ -12,7 +12,7 @@ use crate::{
 const WAITING_CHANGES_MAX: usize = 16;
 
 /// A change of membership that somebody asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Change<T: Types> {
     /// Add a learner, or set what is stored about a member.
     AddLearner(T::NodeId, T::Node),

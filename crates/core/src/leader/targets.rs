@@ -5,7 +5,7 @@ use crate::state::State;
 use crate::{Effect, Effects, Incarnation, LogIdOption, LogIndex, Round, StreamId, Time, Types};
 
 /// What a leader knows about another member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Target {
     /// `None` only while its address changes, within a step.
     pub(super) stream: Option<StreamId>,
@@ -21,7 +21,7 @@ pub(super) struct Target {
 }
 
 /// A server that was removed, and what it takes for it to know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leaving {
     /// The entry of the membership without it.
     pub(super) index: LogIndex,

@@ -4,7 +4,7 @@ use crate::leader::Leading;
 use crate::state::State;
 use crate::{Effect, Effects, LogIdOption, Message, Refusal, Reply, Ticket, Time, TransferLeaderRequest, Types};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Transfer<T: Types> {
     pub(super) to: T::NodeId,
     pub(super) ends_at: Time,

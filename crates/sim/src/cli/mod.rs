@@ -1,5 +1,6 @@
 //! Subcommands, one a file.
 
+mod exhaustive;
 mod replay;
 mod run;
 mod scenario;
@@ -18,6 +19,8 @@ pub(crate) struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Looks at every state of three servers within bounds.
+    Exhaustive(exhaustive::Exhaustive),
     /// Runs many seeds and counts what fails.
     Run(run::Run),
     /// Runs one seed again and shows what happened.
@@ -30,6 +33,7 @@ impl Command {
     /// Does it. Answers whether everything was as it must be.
     pub(crate) fn run(self) -> anyhow::Result<bool> {
         match self.action {
+            Action::Exhaustive(exhaustive) => exhaustive.run(),
             Action::Run(run) => run.run(),
             Action::Replay(replay) => replay.run(),
             Action::Scenario(scenario) => scenario.run(),

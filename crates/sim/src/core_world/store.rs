@@ -151,11 +151,22 @@ impl LogView {
 
 /// A write on its way to the disk.
 #[derive(Debug, Clone)]
-enum StoreOp {
+pub enum StoreOp {
+    /// Save the vote.
     Vote(Vote),
+    /// Add entries.
     Append(Vec<Stored>),
-    Truncate { since: u64 },
-    Purge { upto: LogId },
+    /// Delete the entries from there on.
+    Truncate {
+        /// The first to go.
+        since: u64,
+    },
+    /// Delete the entries up to there.
+    Purge {
+        /// The last to go.
+        upto: LogId,
+    },
+    /// Start over behind a snapshot.
     Reset(Base),
 }
 
@@ -218,6 +229,11 @@ impl SimStore {
     /// How many writes are not on the disk yet.
     pub fn under_way(&self) -> usize {
         self.under_way.len()
+    }
+
+    /// The writes that are not on the disk yet, oldest first.
+    pub fn unfinished(&self) -> impl ExactSizeIterator<Item = &StoreOp> {
+        self.under_way.iter().map(|(_, op)| op)
     }
 
     /// Takes a write: readable now, on the disk later.
