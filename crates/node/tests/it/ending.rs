@@ -26,6 +26,7 @@ with_both_leader_ids!(
     a_transfer_that_waits_is_answered,
     an_initialization_that_waits_is_answered,
     peers_that_wait_are_answered,
+    a_leader_that_waits_for_its_snapshot_is_answered,
     closures_and_looks_at_snapshots_that_wait_are_answered,
     waits_are_answered,
     a_full_queue_of_those_who_wait_for_room_is_answered,
@@ -257,21 +258,40 @@ async fn peers_that_wait_are_answered<C: TestTypes>() {
         end.come(&raft).await;
         assert!(matches!(told.await.unwrap(), Err(fatal) if end.is_why(&fatal)));
         assert!(matches!(given.await.unwrap(), Err(fatal) if end.is_why(&fatal)));
+    }
+}
 
-        let (_cluster, raft) = stuck_blank::<C>().await;
+async fn a_leader_that_waits_for_its_snapshot_is_answered<C: TestTypes>() {
+    let from = Identity { id: 2, incarnation: None };
+    let vote = Vote::<C::LeaderId>::new(1, 2).commit();
+    let leader_id = raftwright_traits::LeaderId::to_committed(&vote.leader_id);
+    let last_log_id = raftwright_traits::LogIdOf::<C> { leader_id, index: 5 };
+    for end in ENDS {
+        let cluster = Cluster::<C>::blank_with([1], Config { enable_elect: false, ..config() }, 3).await;
+        let raft = cluster.raft(1).clone();
         let membership = Membership::new(vec![[2].into()], [(2, EmptyNode {})].into()).unwrap();
-        let last_membership = StoredMembership::<C> { log_id: Some(id), membership };
+        let last_membership = StoredMembership::<C> { log_id: Some(last_log_id), membership };
         let meta = SnapshotMeta {
-            last_log_id: Some(id),
+            last_log_id: Some(last_log_id),
             last_membership: last_membership.clone(),
             snapshot_id: "x".to_owned(),
         };
-        let request = InstallSnapshotRequest { from, vote: leader, last_log_id: id, last_membership };
+        let request = InstallSnapshotRequest { from, vote, last_log_id, last_membership };
         let snapshot = Snapshot::<C> { meta, snapshot: Cursor::new(Vec::new()) };
+        let heartbeat = HeartbeatRequest::<C> { from, vote, round: Round(1), committed: None };
+        assert!(raft.heartbeat(heartbeat).await.unwrap().accepted, "it follows the leader");
+        cluster.shelves[&1].installs.close();
         let install = raft.clone();
         let install = waiting(async move { install.install_full_snapshot(request, snapshot).await }).await;
-        end.come(&raft).await;
-        assert!(matches!(install.await.unwrap(), Err(fatal) if end.is_why(&fatal)));
+        // What is being installed is installed to the end.
+        let ending = raft.clone();
+        let ending = waiting(async move { end.come(&ending).await }).await;
+        cluster.shelves[&1].installs.open();
+        ending.await.unwrap();
+        match install.await.unwrap() {
+            Ok(response) => assert_eq!(response.from.id, 1),
+            Err(fatal) => assert!(end.is_why(&fatal)),
+        }
     }
 }
 
