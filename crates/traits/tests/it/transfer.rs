@@ -349,7 +349,7 @@ fn a_target_that_lies_about_what_it_has_ends_the_transfer() {
     for answers in lies {
         let mut sending = Sending::new(offer(1, 3, 5, 1000), vec![7; 1000]);
         for answer in answers {
-            (0..20).for_each(|_| drop(sending.step()));
+            (0..20).for_each(|_| assert!(sending.step().is_none()));
             sending.machine.on_answer(answer.clone());
         }
         let over = sending.step();
@@ -359,7 +359,7 @@ fn a_target_that_lies_about_what_it_has_ends_the_transfer() {
     let mut sending = Sending::new(offer(1, 3, 5, 1000), vec![7; 1000]);
     sending.step();
     sending.machine.on_answer(accepted(500, 1));
-    (0..20).for_each(|_| drop(sending.step()));
+    (0..20).for_each(|_| assert!(sending.step().is_none()));
     let Some(TransferRequest::Offer(offer)) = sending.requests.pop_back() else { panic!("no offer") };
     assert!(offer.anew);
     sending.machine.on_answer(accepted(500, 1));
