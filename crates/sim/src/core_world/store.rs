@@ -203,6 +203,27 @@ pub struct CrashOutcome {
     pub torn: bool,
 }
 
+/// What a log holds that was opened again after a crash.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Its vote.
+    pub vote: Option<Vote>,
+    /// The last entry that was deleted from its start.
+    pub purged: Option<LogId>,
+    /// Its entries, in order.
+    pub entries: Vec<SimEntry>,
+}
+
+impl Found {
+    fn is(&self, view: &LogView) -> bool {
+        self.vote == view.vote
+            && self.purged == view.purged()
+            && self.entries.len() == view.entries.len()
+            // The end differs most often.
+            && self.entries.iter().zip(&view.entries).rev().all(|(found, stored)| *found == stored.entry)
+    }
+}
+
 /// Why a write does not fit the log: a fault of whoever submitted it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadWrite(pub String);
@@ -283,6 +304,52 @@ impl SimStore {
         Some(id)
     }
 
+    /// The log was opened again, and this was found: it must be what the disk had for certain and the first few of the
+    /// writes that were under way, the last of them perhaps in part. From now on it counts as being on the disk.
+    ///
+    /// # Errors
+    ///
+    /// What was found is no such state, in words.
+    pub fn resume(&mut self, found: &Found) -> Result<CrashOutcome, String> {
+        let under_way = self.under_way.len();
+        let mut kept = 0;
+        let mut state = self.durable.clone();
+        let mut writes = std::mem::take(&mut self.under_way).into_iter();
+        let torn = loop {
+            if found.is(&state) {
+                break false;
+            }
+            let Some((_, op)) = writes.next() else {
+                return Err(format!(
+                    "after {under_way} writes under way, the log that was opened has vote {:?}, purged {:?} and {} \
+                     entries up to {:?}; what was on the disk for certain: vote {:?}, purged {:?} and entries up to {:?}",
+                    found.vote,
+                    found.purged,
+                    found.entries.len(),
+                    found.entries.last().map(|entry| entry.log_id),
+                    self.durable.vote,
+                    self.durable.purged(),
+                    self.durable.last(),
+                ));
+            };
+            if let StoreOp::Append(batch) = &op
+                && let Some(part) = (1..batch.len()).find(|part| {
+                    let mut torn = state.clone();
+                    torn.execute(&StoreOp::Append(batch[..*part].to_vec()));
+                    found.is(&torn)
+                })
+            {
+                state.execute(&StoreOp::Append(batch[..part].to_vec()));
+                break true;
+            }
+            state.execute(&op);
+            kept += 1;
+        };
+        self.durable = state.clone();
+        self.readable = state;
+        Ok(CrashOutcome { under_way, kept, torn })
+    }
+
     /// The process dies; what is readable afterwards is what is on the disk.
     pub fn crash(&mut self, unsynced: Unsynced, rng: &mut Rng) -> CrashOutcome {
         let under_way = self.under_way.len();
@@ -361,6 +428,27 @@ mod tests {
         }
         let expected = [log_id(1, 3), log_id(1, 1), log_id(2, 2), log_id(2, 3), log_id(2, 4)];
         assert_eq!(seen, expected.into_iter().map(Some).collect());
+    }
+
+    /// What a reopened log may hold is exactly what some prefix of the writes under way leaves.
+    #[test]
+    fn a_reopened_log_holds_a_prefix_or_is_refused() {
+        let entries = |ids: &[(u64, u64)]| ids.iter().map(|(term, index)| blank(*term, *index)).collect::<Vec<_>>();
+        let open = |ids: &[(u64, u64)]| {
+            let mut store = store_of(3);
+            store.complete_oldest();
+            store.submit(WriteId(2), Write::Truncate { since: 2 }).expect("not purged");
+            store.submit(WriteId(3), Write::Append(entries(&[(2, 2), (2, 3), (2, 4)]))).expect("contiguous");
+            store.resume(&Found { entries: entries(ids), ..Found::default() }).map(|outcome| outcome.kept)
+        };
+        assert_eq!(open(&[(1, 1), (1, 2), (1, 3)]), Ok(0));
+        assert_eq!(open(&[(1, 1)]), Ok(1));
+        assert_eq!(open(&[(1, 1), (2, 2), (2, 3)]), Ok(1));
+        assert_eq!(open(&[(1, 1), (2, 2), (2, 3), (2, 4)]), Ok(2));
+        // Less than was certain, the append without the truncation, and another entry.
+        assert!(open(&[(1, 1), (1, 2)]).is_err());
+        assert!(open(&[(1, 1), (1, 2), (1, 3), (2, 4)]).is_err());
+        assert!(open(&[(1, 1), (2, 2), (3, 3)]).is_err());
     }
 
     #[test]

@@ -1,15 +1,24 @@
 //! A cluster of whole nodes: the real asynchronous node and the real log, over a simulated disk, network and clock.
 //!
-//! * [`types`]: the types of the application; [`machine`]: its state machine, which the world can look into;
-//! * [`network`]: calls between nodes, as mail that the world delivers;
+//! * [`application`]: what a cluster replicates, and on which stores; [`stores`]: the real log on simulated disks;
+//! * [`tap`]: what nodes report; [`watched`]: logs and state machines that do; [`judge`]: shows it to the checkers;
+//! * [`network`]: calls between nodes, as mail that the world delivers; [`connection`]: many of them under way at once;
 //! * [`world`]: the nodes, their disks, and the loop that lets time pass;
-//! * [`story`]: runs scenario files.
+//! * [`types`], [`machine`]: the application of scenario files; [`story`]: runs them.
 
+pub mod application;
+mod connection;
+pub mod judge;
 pub mod machine;
 pub mod network;
 pub mod story;
+pub mod stores;
+pub mod tap;
 pub mod types;
+pub mod watched;
 pub mod world;
 
+pub use application::{Application, SimConfig, Stores};
 pub use story::{StoryError, run_story, tell_story};
+pub use stores::WalStores;
 pub use world::NodeWorld;

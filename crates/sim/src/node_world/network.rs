@@ -1,36 +1,59 @@
 //! Calls between simulated nodes. A call is mail: the world decides when it arrives, how often, and whether.
 
-use std::fmt;
+use std::fmt::{self, Debug};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
+use futures_core::Stream;
 use raftwright_node::Raft;
 use raftwright_traits::{
-    AppendEntriesRequest, AppendEntriesResponse, AsyncRuntime, BasicNode, Fatal, HeartbeatRequest, HeartbeatResponse,
-    RPCError, RPCOption, RaftNetworkFactory, RaftNetworkV2, ReadIndexRequest, ReadIndexResponse, TransferLeaderRequest,
-    VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, AsyncRuntime, BasicNode, Fatal, HeartbeatRequest,
+    HeartbeatResponse, RPCError, RPCOption, RaftNetworkFactory, RaftNetworkV2, ReadIndexRequest, ReadIndexResponse,
+    TransferLeaderRequest, VoteRequest, VoteResponse,
 };
 use tokio::sync::oneshot;
 
-use super::types::App;
+use super::application::SimConfig;
+use super::connection::Pipeline;
+use super::tap::{Act, Reporter};
+use crate::checkers::Fact;
 use crate::runtime::SimRuntime;
 use crate::world::{Lane, NodeId};
 
-/// Handles a request on the node that it has reached. May be done more than once: a network can double a message.
-pub type Handle = dyn Fn(Raft<App>, &SimRuntime) + Send + Sync;
+/// The process that a request has reached.
+#[derive(Debug, Clone)]
+pub struct Served<C: SimConfig> {
+    /// Its handle.
+    pub raft: Raft<C>,
+    /// What it runs on.
+    pub runtime: SimRuntime,
+    /// Where its acts are reported.
+    pub reporter: Reporter,
+}
+
+/// Handles a request on the process that it has reached. May be done more than once: a network can double a message.
+pub type Handle<C> = dyn Fn(&Served<C>) + Send + Sync;
 
 /// What happens when mail arrives.
-#[derive(Clone)]
-pub enum Job {
+pub enum Job<C: SimConfig> {
     /// A request: handled by the node, in a task of its own.
-    Call(Arc<Handle>),
+    Call(Arc<Handle<C>>),
     /// An answer: given to whoever waits, if anybody still does.
     Return(Arc<dyn Fn() + Send + Sync>),
 }
 
-impl fmt::Debug for Job {
+impl<C: SimConfig> Clone for Job<C> {
+    fn clone(&self) -> Self {
+        match self {
+            Job::Call(handle) => Job::Call(Arc::clone(handle)),
+            Job::Return(give) => Job::Return(Arc::clone(give)),
+        }
+    }
+}
+
+impl<C: SimConfig> Debug for Job<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Job::Call(_) => "Call",
@@ -39,9 +62,18 @@ impl fmt::Debug for Job {
     }
 }
 
+/// What a trace says about a message.
+#[derive(Debug, Clone, Default)]
+pub struct Label {
+    /// What kind of message it is.
+    pub name: &'static str,
+    /// What is in it; empty unless somebody reads traces.
+    pub text: String,
+}
+
 /// A message that a node wants to be carried.
 #[derive(Debug, Clone)]
-pub struct Post {
+pub struct Post<C: SimConfig> {
     /// The sender.
     pub from: NodeId,
     /// The receiver.
@@ -50,75 +82,115 @@ pub struct Post {
     pub lane: Lane,
     /// About how large it is.
     pub bytes: usize,
+    /// What it is called.
+    pub label: Label,
     /// What it does.
-    pub job: Job,
+    pub job: Job<C>,
 }
 
 /// Where nodes put their messages; the world empties it.
-#[derive(Debug, Clone, Default)]
-pub struct Mail(Arc<Mutex<Vec<Post>>>);
+#[derive(Debug)]
+pub struct Mail<C: SimConfig> {
+    posts: Arc<Mutex<Vec<Post<C>>>>,
+    /// Whether messages carry a text.
+    pub wordy: bool,
+}
 
-impl Mail {
-    fn post(&self, post: Post) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(post);
+impl<C: SimConfig> Clone for Mail<C> {
+    fn clone(&self) -> Self {
+        Self { posts: Arc::clone(&self.posts), wordy: self.wordy }
+    }
+}
+
+impl<C: SimConfig> Default for Mail<C> {
+    fn default() -> Self {
+        Self { posts: Arc::default(), wordy: false }
+    }
+}
+
+impl<C: SimConfig> Mail<C> {
+    pub(super) fn post(&self, post: Post<C>) {
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner).push(post);
     }
 
-    /// Takes everything that was posted since the last call.
-    pub fn take(&self) -> Vec<Post> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes everything that was posted since the last call. `empty` is what is left in its place.
+    pub fn take(&self, empty: Vec<Post<C>>) -> Vec<Post<C>> {
+        std::mem::replace(&mut self.posts.lock().unwrap_or_else(PoisonError::into_inner), empty)
+    }
+
+    pub(super) fn label(&self, name: &'static str, content: &dyn Debug) -> Label {
+        Label { name, text: if self.wordy { format!("{content:?}") } else { String::new() } }
     }
 }
 
 /// Makes the clients of one node.
-#[derive(Debug, Clone)]
-pub struct Factory {
-    /// The node.
-    pub from: NodeId,
+#[derive(Debug)]
+pub struct Factory<C: SimConfig> {
     /// Where its messages go.
-    pub mail: Mail,
+    pub mail: Mail<C>,
     /// Its runtime.
     pub runtime: SimRuntime,
+    /// Where its acts are reported.
+    pub reporter: Reporter,
 }
 
-impl RaftNetworkFactory<App> for Factory {
-    type Network = Client;
+impl<C: SimConfig> Clone for Factory<C> {
+    fn clone(&self) -> Self {
+        Self { mail: self.mail.clone(), runtime: self.runtime.clone(), reporter: self.reporter.clone() }
+    }
+}
 
-    async fn new_client(&mut self, target: NodeId, _: &BasicNode) -> Client {
+impl<C: SimConfig> RaftNetworkFactory<C> for Factory<C> {
+    type Network = Client<C>;
+
+    async fn new_client(&mut self, target: NodeId, _: &BasicNode) -> Client<C> {
         Client { factory: self.clone(), to: target }
     }
 }
 
 /// Calls one target.
-#[derive(Debug, Clone)]
-pub struct Client {
-    factory: Factory,
-    to: NodeId,
+#[derive(Debug)]
+pub struct Client<C: SimConfig> {
+    pub(super) factory: Factory<C>,
+    pub(super) to: NodeId,
 }
 
 /// About how large a message without entries is.
-const MESSAGE_BYTES: usize = 100;
+pub(super) const MESSAGE_BYTES: usize = 100;
 
-impl Client {
-    async fn call<A, F>(
+/// What a trace calls a request and its answer.
+type Names = (&'static str, &'static str);
+
+impl<C: SimConfig> Client<C> {
+    /// Sends a request and waits for the answer. `vouch` sees the answer when it leaves the node that gives it.
+    async fn call<Q, A, F>(
         &self,
-        lane: Lane,
-        bytes: usize,
+        names: Names,
+        request: Q,
         option: RPCOption,
-        handle: impl Fn(Raft<App>) -> F + Send + Sync + 'static,
+        handle: impl Fn(Raft<C>, Q) -> F + Send + Sync + 'static,
+        vouch: fn(&A) -> Option<Fact>,
     ) -> Result<A, RPCError>
     where
-        A: Send + 'static,
+        Q: Debug + Clone + Send + Sync + 'static,
+        A: Debug + Send + 'static,
         F: Future<Output = Result<A, Fatal>> + Send + 'static,
     {
-        let Factory { from, mail, runtime } = self.factory.clone();
-        let to = self.to;
+        let Factory { mail, runtime, reporter } = self.factory.clone();
+        let (from, to) = (reporter.node, self.to);
         let (answer, answered) = oneshot::channel();
         let answer = Arc::new(Mutex::new(Some(answer)));
         let back = mail.clone();
-        let job = Job::Call(Arc::new(move |raft: Raft<App>, server: &SimRuntime| {
-            let (work, back, answer) = (handle(raft), back.clone(), Arc::clone(&answer));
-            server.spawn(async move {
+        let label = mail.label(names.0, &request);
+        let job = Job::Call(Arc::new(move |served: &Served<C>| {
+            let (work, back, answer) = (handle(served.raft.clone(), request.clone()), back.clone(), Arc::clone(&answer));
+            let reporter = served.reporter.clone();
+            served.runtime.spawn(async move {
                 let Ok(result) = work.await else { return };
+                if let Some(fact) = vouch(&result) {
+                    reporter.report(Act::Did(fact));
+                }
+                let label = back.label(names.1, &result);
                 let result = Mutex::new(Some(result));
                 let job = Job::Return(Arc::new(move || {
                     let result = result.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -128,10 +200,10 @@ impl Client {
                         let _ = waiting.send(result);
                     }
                 }));
-                back.post(Post { from: to, to: from, lane, bytes: MESSAGE_BYTES, job });
+                back.post(Post { from: to, to: from, lane: Lane::Control, bytes: MESSAGE_BYTES, label, job });
             });
         }));
-        mail.post(Post { from, to, lane, bytes, job });
+        mail.post(Post { from, to, lane: Lane::Control, bytes: MESSAGE_BYTES, label, job });
         let mut late = pin!(runtime.sleep_until(runtime.now() + option.timeout));
         let mut answered = pin!(answered);
         poll_fn(|cx| {
@@ -144,57 +216,67 @@ impl Client {
     }
 }
 
-impl RaftNetworkV2<App> for Client {
-    async fn vote(&mut self, rpc: VoteRequest<App>, option: RPCOption) -> Result<VoteResponse<App>, RPCError> {
-        let handle = move |raft: Raft<App>| {
-            let rpc = rpc.clone();
-            async move { raft.vote(rpc).await }
+/// What an acknowledgement of entries promises.
+pub(super) fn acknowledged<C: SimConfig>(response: &AppendEntriesResponse<C>) -> Option<Fact> {
+    match &response.outcome {
+        AppendOutcome::<C>::Success { matched: Some(matched) } => Some(Fact::Acknowledged { matched: *matched }),
+        AppendOutcome::<C>::Success { matched: None }
+        | AppendOutcome::<C>::Conflict { .. }
+        | AppendOutcome::<C>::HigherVote(_)
+        | AppendOutcome::<C>::Refused(_) => None,
+    }
+}
+
+impl<C: SimConfig> RaftNetworkV2<C> for Client<C> {
+    async fn vote(&mut self, rpc: VoteRequest<C>, option: RPCOption) -> Result<VoteResponse<C>, RPCError> {
+        self.factory.reporter.report(Act::Did(Fact::AskedForVote { vote: rpc.vote, kind: rpc.kind }));
+        let handle = |raft: Raft<C>, rpc| async move { raft.vote(rpc).await };
+        let vouch = |response: &VoteResponse<C>| {
+            response.granted.then_some(Fact::Granted { vote: response.asked, kind: response.kind })
         };
-        self.call(Lane::Control, MESSAGE_BYTES, option, handle).await
+        self.call(("vote?", "vote!"), rpc, option, handle, vouch).await
     }
 
     async fn append_entries(
         &mut self,
-        rpc: AppendEntriesRequest<App>,
+        rpc: AppendEntriesRequest<C>,
         option: RPCOption,
-    ) -> Result<AppendEntriesResponse<App>, RPCError> {
-        let bytes = MESSAGE_BYTES * (1 + rpc.entries.len());
-        let handle = move |raft: Raft<App>| {
-            let rpc = rpc.clone();
-            async move { raft.append_entries(rpc).await }
-        };
-        self.call(Lane::Bulk, bytes, option, handle).await
+    ) -> Result<AppendEntriesResponse<C>, RPCError> {
+        let handle = |raft: Raft<C>, rpc| async move { raft.append_entries(rpc).await };
+        self.call(("append?", "append!"), rpc, option, handle, acknowledged::<C>).await
     }
 
     async fn heartbeat(
         &mut self,
-        rpc: HeartbeatRequest<App>,
+        rpc: HeartbeatRequest<C>,
         option: RPCOption,
-    ) -> Result<HeartbeatResponse<App>, RPCError> {
-        let handle = move |raft: Raft<App>| {
-            let rpc = rpc.clone();
-            async move { raft.heartbeat(rpc).await }
-        };
-        self.call(Lane::Control, MESSAGE_BYTES, option, handle).await
+    ) -> Result<HeartbeatResponse<C>, RPCError> {
+        let handle = |raft: Raft<C>, rpc| async move { raft.heartbeat(rpc).await };
+        self.call(("beat?", "beat!"), rpc, option, handle, |_| None).await
     }
 
     async fn read_index(
         &mut self,
-        rpc: ReadIndexRequest<App>,
+        rpc: ReadIndexRequest<C>,
         option: RPCOption,
-    ) -> Result<ReadIndexResponse<App>, RPCError> {
-        let handle = move |raft: Raft<App>| {
-            let rpc = rpc.clone();
-            async move { raft.read_index(rpc).await }
-        };
-        self.call(Lane::Control, MESSAGE_BYTES, option, handle).await
+    ) -> Result<ReadIndexResponse<C>, RPCError> {
+        let handle = |raft: Raft<C>, rpc| async move { raft.read_index(rpc).await };
+        self.call(("read-index?", "read-index!"), rpc, option, handle, |_| None).await
     }
 
-    async fn transfer_leader(&mut self, rpc: TransferLeaderRequest<App>, option: RPCOption) -> Result<(), RPCError> {
-        let handle = move |raft: Raft<App>| {
-            let rpc = rpc.clone();
-            async move { raft.handle_transfer_leader(rpc).await }
-        };
-        self.call(Lane::Control, MESSAGE_BYTES, option, handle).await
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> impl Stream<Item = Result<AppendEntriesResponse<C>, RPCError>> + Send + Unpin + 's
+    where
+        S: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 's,
+    {
+        Pipeline::new(self, input)
+    }
+
+    async fn transfer_leader(&mut self, rpc: TransferLeaderRequest<C>, option: RPCOption) -> Result<(), RPCError> {
+        let handle = |raft: Raft<C>, rpc| async move { raft.handle_transfer_leader(rpc).await };
+        self.call(("transfer?", "transfer!"), rpc, option, handle, |()| None).await
     }
 }

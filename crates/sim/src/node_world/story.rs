@@ -12,7 +12,7 @@ use raftwright_traits::{
 };
 use raftwright_wal::testing::Loss;
 
-use super::types::{App, set};
+use super::types::{App, Story as Application, set};
 use super::world::NodeWorld;
 use crate::lin::{Checker, History, KvModel, KvOp, KvRet, Operation as HistoryOperation, Outcome, Verdict};
 use crate::scenario::ast::{LEADER_WAIT_MAX, OPERATION_DEADLINE_DEFAULT, UNTIL_DEFAULT};
@@ -65,7 +65,7 @@ struct Begun {
 
 /// The state of a run.
 struct Story {
-    world: NodeWorld,
+    world: NodeWorld<Application>,
     begun: BTreeMap<String, Begun>,
     history: History<KvOp<String, String>, KvRet<String>>,
     stamp: u64,
@@ -83,7 +83,7 @@ pub fn run_story(scenario: &Scenario, seed: Option<u64>) -> Result<(), StoryErro
 }
 
 /// The same, and the world as it is at the end.
-pub fn tell_story(scenario: &Scenario, seed: Option<u64>) -> (Result<(), StoryError>, NodeWorld) {
+pub fn tell_story(scenario: &Scenario, seed: Option<u64>) -> (Result<(), StoryError>, NodeWorld<Application>) {
     /// The seed of a file that names none.
     const SEED_DEFAULT: u64 = 1;
     let seed = seed.or_else(|| scenario.seed()).unwrap_or(SEED_DEFAULT);
@@ -172,7 +172,7 @@ impl Story {
 
     fn pass(&mut self, time: Duration) -> Told<()> {
         let until = self.world.now().after(time);
-        while self.world.step(until)? {}
+        while self.world.step(until).map_err(|broken| broken.to_string())? {}
         Ok(())
     }
 
@@ -183,7 +183,7 @@ impl Story {
             if so(self) {
                 return Ok(true);
             }
-            if !self.world.step(until)? {
+            if !self.world.step(until).map_err(|broken| broken.to_string())? {
                 return Ok(so(self));
             }
         }
@@ -276,7 +276,7 @@ impl Story {
         }
     }
 
-    fn each_running(&mut self, target: Target, act: impl Fn(&mut NodeWorld, NodeId)) -> Told<()> {
+    fn each_running(&mut self, target: Target, act: impl Fn(&mut NodeWorld<Application>, NodeId)) -> Told<()> {
         for id in self.running(target)? {
             act(&mut self.world, id);
         }
@@ -322,7 +322,7 @@ impl Story {
 
     // ---- network ----
 
-    fn each_way(&mut self, link: &Link, act: impl Fn(&mut NodeWorld, NodeId, NodeId)) -> Told<()> {
+    fn each_way(&mut self, link: &Link, act: impl Fn(&mut NodeWorld<Application>, NodeId, NodeId)) -> Told<()> {
         let (from, to) = (self.node(link.from)?, self.node(link.to)?);
         act(&mut self.world, from, to);
         if link.both {
@@ -397,7 +397,7 @@ impl Story {
             _ => None,
         };
         let Some(running) = self.world.running(node) else { return Err(format!("node {node} is down")) };
-        let (raft, map, told) = (running.raft.clone(), running.map.clone(), Arc::clone(slot));
+        let (raft, map, told) = (running.raft.clone(), running.probe.clone(), Arc::clone(slot));
         match operation.clone() {
             Operation::Write { key, value, .. } => {
                 running.runtime.spawn(async move {
@@ -547,7 +547,7 @@ impl Story {
             }
             Condition::Value { who, key, value } => {
                 for id in self.running(*who)? {
-                    let found = self.world.running(id).and_then(|node| node.map.state().values.get(key).cloned());
+                    let found = self.world.running(id).and_then(|node| node.probe.state().values.get(key).cloned());
                     require(found == *value, || format!("on node {id} {key} is {}", shown(&found)))?;
                 }
                 Ok(())
@@ -631,7 +631,7 @@ impl Story {
         let mut first: Option<(NodeId, u64, BTreeMap<String, String>)> = None;
         for id in metrics.membership_config.membership.nodes().keys() {
             let Some(running) = self.world.running(*id) else { continue };
-            let state = running.map.state();
+            let state = running.probe.state();
             let here = (*id, state.applied.len() as u64, state.values.clone());
             match &first {
                 None => first = Some(here),

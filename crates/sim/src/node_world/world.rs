@@ -2,64 +2,70 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use raftwright_node::{Raft, RaftMetrics, ServerState};
-use raftwright_traits::{AsyncRuntime, Config, Fatal, LogIdOf};
+use raftwright_traits::{AsyncRuntime, Config, Fatal};
 use raftwright_wal::testing::{Loss, SimDisk};
-use raftwright_wal::{DataDir, DataDirOptions, FlushToken, WalLog, WalOptions, Writer};
+use tokio::sync::watch;
 
-use super::machine::Map;
-use super::network::{Factory, Job, Mail};
-use super::types::App;
+use super::application::{Application, Stores};
+use super::judge::Judge;
+use super::network::{Factory, Job, Label, Mail, Post, Served};
+use super::tap::{Report, Reporter, Tap};
+use super::watched::{WatchedLog, WatchedMachine};
+use crate::checkers::Broken;
+use crate::core_world::trace::{Kind, Trace};
+use crate::core_world::types::LogId;
 use crate::runtime::{Executor, SimRuntime};
-use crate::world::{EventQueue, Fate, FaultLog, LinkProfile, Network, NodeId, Parcel, Rng, SimTime, TraceHash};
+use crate::world::{EventQueue, Fate, FaultLog, LinkProfile, Network, NodeId, Parcel, Rng, SimTime};
 
 /// How long a flush of a healthy disk takes.
 const FLUSH: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(2));
 /// How long a sender waits before it takes a message for lost when its way was cut.
 const LOST_AFTER: Duration = Duration::from_millis(200);
-/// Where a node's log lies on its disk.
-const DIRECTORY: &str = "/node";
 
 #[derive(Debug)]
-enum Event {
-    Deliver(Parcel, Job),
+enum Event<C: super::application::SimConfig> {
+    Deliver(Parcel, Label, Job<C>),
     /// The sender of a message that went nowhere notices.
-    Drop(#[expect(dead_code, reason = "held until it is dropped")] Job),
+    Drop(#[expect(dead_code, reason = "held until it is dropped")] Job<C>),
     Flushed(NodeId, u64),
 }
 
 /// The outcome of a start, once there is one.
-type Started = Option<Result<Raft<App>, Fatal>>;
+type Started<C> = Option<Result<Raft<C>, Fatal>>;
 
 /// One node.
-pub struct Node {
-    disk: SimDisk,
+pub struct Node<A: Application> {
     /// How often its process was started.
-    boot: u64,
-    running: Option<Running>,
+    pub boot: u64,
+    running: Option<Running<A>>,
     /// Why the last start failed, if it did.
     pub refused: Option<String>,
     /// Whether flushes complete.
     pub hung: bool,
+    /// Flushes take that many times as long.
+    pub slowness: u32,
 }
 
 /// A node whose process runs.
-pub struct Running {
+pub struct Running<A: Application> {
     /// The handle.
-    pub raft: Raft<App>,
-    /// The state machine.
-    pub map: Map,
+    pub raft: Raft<A::C>,
+    /// Looks into the state machine.
+    pub probe: A::Probe,
     /// What it runs on.
     pub runtime: SimRuntime,
-    writer: Writer<SimDisk, FlushToken>,
+    served: Served<A::C>,
+    metrics: watch::Receiver<RaftMetrics<A::C>>,
     flushing: bool,
-    checked: usize,
+    /// Its role, its term, and whether it has stopped itself, when it was last looked at.
+    role: (ServerState, u64, bool),
+    committed: u64,
 }
 
-impl core::fmt::Debug for Node {
+impl<A: Application> core::fmt::Debug for Node<A> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Node")
             .field("boot", &self.boot)
@@ -70,28 +76,39 @@ impl core::fmt::Debug for Node {
 
 /// A world of whole nodes.
 #[derive(Debug)]
-pub struct NodeWorld {
+pub struct NodeWorld<A: Application> {
     /// The runtime of all.
     pub executor: Executor,
-    queue: EventQueue<Event>,
+    queue: EventQueue<Event<A::C>>,
     /// The network between them.
     pub network: Network,
     /// What went wrong so far.
     pub faults: FaultLog,
-    mail: Mail,
+    mail: Mail<A::C>,
     /// The nodes by id.
-    pub nodes: BTreeMap<NodeId, Node>,
+    pub nodes: BTreeMap<NodeId, Node<A>>,
     /// The settings of every node.
     pub config: Config,
+    /// How long a flush of a healthy disk takes.
+    pub flush: (Duration, Duration),
+    application: A,
+    stores: A::Stores,
     rng: Rng,
-    trace: TraceHash,
-    applied: BTreeMap<u64, (LogIdOf<App>, u64)>,
-    leaders: BTreeMap<u64, NodeId>,
+    /// What happened.
+    pub trace: Trace,
+    tap: Tap,
+    /// An empty buffer.
+    reports: Vec<Report>,
+    judge: Judge,
+    /// Which process dies at the next await, and what its disk loses.
+    doomed: Option<(NodeId, Option<Loss>)>,
+    /// Nodes that died by themselves since the last look: their machines went down, or they were doomed.
+    fallen: Vec<NodeId>,
 }
 
-impl NodeWorld {
+impl<A: Application> NodeWorld<A> {
     /// A world without nodes.
-    pub fn new(seed: u64) -> Self {
+    pub fn of(seed: u64, application: A, stores: A::Stores) -> Self {
         let mut rng = Rng::new(seed);
         Self {
             executor: Executor::new(rng.fork(1)),
@@ -101,11 +118,23 @@ impl NodeWorld {
             mail: Mail::default(),
             nodes: BTreeMap::new(),
             config: Config { cluster_name: "simulated".to_owned(), ..Config::default() },
+            flush: FLUSH,
+            application,
+            stores,
             rng,
-            trace: TraceHash::default(),
-            applied: BTreeMap::new(),
-            leaders: BTreeMap::new(),
+            trace: Trace::default(),
+            tap: Tap::default(),
+            reports: Vec::new(),
+            judge: Judge::default(),
+            doomed: None,
+            fallen: Vec::new(),
         }
+    }
+
+    /// Keeps the lines of the trace from now on.
+    pub fn record(&mut self) {
+        self.trace = Trace::new(true);
+        self.mail.wordy = true;
     }
 
     /// The present moment.
@@ -114,13 +143,38 @@ impl NodeWorld {
     }
 
     /// A running node.
-    pub fn running(&self, id: NodeId) -> Option<&Running> {
+    pub fn running(&self, id: NodeId) -> Option<&Running<A>> {
         self.nodes.get(&id)?.running.as_ref()
     }
 
     /// What a running node says about itself.
-    pub fn metrics(&self, id: NodeId) -> Option<RaftMetrics<App>> {
-        Some(self.running(id)?.raft.metrics().borrow().clone())
+    pub fn metrics(&self, id: NodeId) -> Option<RaftMetrics<A::C>> {
+        Some(self.running(id)?.metrics.borrow().clone())
+    }
+
+    /// A look at what a running node says about itself.
+    pub fn look<R>(&self, id: NodeId, look: impl FnOnce(&RaftMetrics<A::C>) -> R) -> Option<R> {
+        Some(look(&self.running(id)?.metrics.borrow()))
+    }
+
+    /// The checkers, and what they know.
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// The same, to be told something.
+    pub fn judge_mut(&mut self) -> &mut Judge {
+        &mut self.judge
+    }
+
+    /// Where acts of nodes are reported.
+    pub fn tap(&self) -> &Tap {
+        &self.tap
+    }
+
+    /// Nodes that died by themselves since the last call.
+    pub fn take_fallen(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.fallen)
     }
 
     /// Starts a node, with an empty disk if it is new.
@@ -129,59 +183,69 @@ impl NodeWorld {
     ///
     /// What its log or the node itself refuses, in words.
     pub fn start(&mut self, id: NodeId) -> Result<(), String> {
-        let (disk_seed, random) = (self.rng.next_u64(), self.rng.next_u64());
+        let random = self.rng.next_u64();
         let node = self.nodes.entry(id).or_insert_with(|| Node {
-            disk: SimDisk::new(disk_seed),
             boot: 0,
             running: None,
             refused: None,
             hung: false,
+            slowness: 1,
         });
         node.boot += 1;
         node.hung = false;
-        let started = Self::open(&mut self.executor, node, id, random, &self.config, &self.mail);
+        let boot = node.boot;
+        let started = self.open(id, boot, random);
+        let now = self.now();
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         match started {
             Ok(running) => {
                 node.running = Some(running);
                 node.refused = None;
+                self.trace.note(now, id, Kind("START"), [boot, 0], || format!("boot {boot}"));
                 Ok(())
             }
             Err(why) => {
                 self.executor.kill_node(id);
-                node.disk.kill();
-                node.refused = Some(why.clone());
+                let fell = self.stores.disk(id).is_some_and(SimDisk::is_down);
+                let loss = fell.then(|| Loss::ALL[self.rng.below(Loss::ALL.len() as u64) as usize]);
+                self.stores.kill(id, loss);
+                if fell {
+                    self.fallen.push(id);
+                } else {
+                    node.refused = Some(why.clone());
+                }
+                self.trace.note(now, id, Kind("REFUSED"), [boot, 0], || why.clone());
                 Err(why)
             }
         }
     }
 
-    fn open(
-        executor: &mut Executor,
-        node: &Node,
-        id: NodeId,
-        random: u64,
-        config: &Config,
-        mail: &Mail,
-    ) -> Result<Running, String> {
-        let runtime = executor.start_node(id);
-        let options = DataDirOptions { node_id: id, random };
-        let dir = DataDir::open(node.disk.clone(), Path::new(DIRECTORY), options).map_err(|error| error.to_string())?;
-        let small = WalOptions { segment_bytes: 4 << 20, ..WalOptions::default() };
-        let (log, writer, _) =
-            WalLog::<App, SimDisk>::open_with_writer(Arc::new(dir), small).map_err(|error| error.to_string())?;
-        let map = Map::default();
-        let network = Factory { from: id, mail: mail.clone(), runtime: runtime.clone() };
-        let started: Arc<Mutex<Started>> = Arc::default();
-        let (slot, machine, on, config) =
-            (Arc::clone(&started), map.clone(), runtime.clone(), Arc::new(config.clone()));
+    fn open(&mut self, id: NodeId, boot: u64, random: u64) -> Result<Running<A>, String> {
+        let runtime = self.executor.start_node(id);
+        let log = self.stores.open(id, random)?;
+        let (machine, probe) = self.application.machine(id);
+        let reporter = Reporter { node: id, boot, tap: self.tap.clone() };
+        let network = Factory { mail: self.mail.clone(), runtime: runtime.clone(), reporter: reporter.clone() };
+        let started: Arc<Mutex<Started<A::C>>> = Arc::default();
+        let (slot, on, config) = (Arc::clone(&started), runtime.clone(), Arc::new(self.config.clone()));
+        let reports = reporter.clone();
         runtime.spawn(async move {
-            let raft = Raft::with_runtime(on, id, config, network, log, machine).await;
+            let machine = WatchedMachine::<A>::new(machine, reports.clone());
+            let raft = match WatchedLog::<A, _>::new(log, reports).await {
+                Ok(log) => Raft::with_runtime(on, id, config, network, log, machine).await,
+                Err(error) => Err(error.into()),
+            };
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(raft);
         });
-        executor.run_ready().map_err(|livelock| livelock.to_string())?;
+        self.executor.run_ready().map_err(|livelock| livelock.to_string())?;
         let raft = started.lock().unwrap_or_else(PoisonError::into_inner).take();
         match raft {
-            Some(Ok(raft)) => Ok(Running { raft, map, runtime, writer, flushing: false, checked: 0 }),
+            Some(Ok(raft)) => {
+                let served = Served { raft: raft.clone(), runtime: runtime.clone(), reporter };
+                let role = (ServerState::Learner, 0, false);
+                let metrics = raft.metrics();
+                Ok(Running { metrics, raft, probe, runtime, served, flushing: false, role, committed: 0 })
+            }
             Some(Err(fatal)) => Err(fatal.to_string()),
             None => Err("the start waits for something".to_owned()),
         }
@@ -189,23 +253,37 @@ impl NodeWorld {
 
     /// A process dies. `loss` says what becomes of what was not synced; without it the machine lives on.
     pub fn kill(&mut self, id: NodeId, loss: Option<Loss>) -> bool {
+        let now = self.now();
         let Some(node) = self.nodes.get_mut(&id) else { return false };
         let Some(running) = node.running.take() else { return false };
         self.executor.kill_node(id);
         drop(running);
-        match loss {
-            None => node.disk.kill(),
-            Some(loss) => node.disk.power_cut(loss),
-        }
+        self.stores.kill(id, loss);
+        self.application.gone(id, false);
+        self.trace.note(now, id, Kind("DOWN"), [loss.map_or(0, |loss| 1 + loss as u64), 0], || match loss {
+            None => "killed".to_owned(),
+            Some(loss) => format!("power loss, {loss:?}"),
+        });
         true
+    }
+
+    /// A process dies after so many more polls of its tasks, at whatever await it then is.
+    pub fn doom(&mut self, id: NodeId, polls: u64, loss: Option<Loss>) {
+        self.doomed = Some((id, loss));
+        self.executor.doom_node(id, polls);
     }
 
     /// Empties the disk of a node that is down.
     pub fn wipe(&mut self, id: NodeId) -> bool {
         let seed = self.rng.next_u64();
+        let now = self.now();
         match self.nodes.get_mut(&id) {
             Some(node) if node.running.is_none() => {
-                node.disk = SimDisk::new(seed);
+                node.refused = None;
+                self.stores.wipe(id, seed);
+                self.application.gone(id, true);
+                self.judge.wiped(id);
+                self.trace.note(now, id, Kind("WIPED"), [0, 0], String::new);
                 true
             }
             Some(_) | None => false,
@@ -214,7 +292,12 @@ impl NodeWorld {
 
     /// A node's disk, for faults.
     pub fn disk(&self, id: NodeId) -> Option<&SimDisk> {
-        self.nodes.get(&id).map(|node| &node.disk)
+        self.stores.disk(id)
+    }
+
+    /// The moment of the next thing that happens, if anything does.
+    pub fn next_at(&self) -> Option<SimTime> {
+        [self.executor.next_wake(), self.queue.next_at()].into_iter().flatten().min()
     }
 
     /// Does the next thing that happens not after `until`. Answers whether there was one.
@@ -222,10 +305,9 @@ impl NodeWorld {
     /// # Errors
     ///
     /// A property that is broken, in words.
-    pub fn step(&mut self, until: SimTime) -> Result<bool, String> {
+    pub fn step(&mut self, until: SimTime) -> Result<bool, Broken> {
         self.settle()?;
-        let next = [self.executor.next_wake(), self.queue.next_at()].into_iter().flatten().min();
-        let Some(next) = next.filter(|next| *next <= until) else {
+        let Some(next) = self.next_at().filter(|next| *next <= until) else {
             self.executor.advance(until);
             self.settle()?;
             return Ok(false);
@@ -241,12 +323,18 @@ impl NodeWorld {
     }
 
     /// Lets everything happen that needs no time.
-    fn settle(&mut self) -> Result<(), String> {
+    ///
+    /// # Errors
+    ///
+    /// A property that is broken, in words.
+    pub fn settle(&mut self) -> Result<(), Broken> {
+        let mut posts = Vec::new();
         loop {
-            self.executor.run_ready().map_err(|livelock| livelock.to_string())?;
-            let posts = self.mail.take();
+            self.executor.run_ready().map_err(|livelock| own("time passes", livelock.to_string()))?;
+            self.bury_the_doomed();
+            posts = self.mail.take(posts);
             let idle = posts.is_empty();
-            for post in posts {
+            for post in posts.drain(..) {
                 self.carry(post);
             }
             if !self.pump_disks() && idle {
@@ -254,55 +342,102 @@ impl NodeWorld {
             }
         }
         if let Some((node, what)) = self.executor.take_panics().into_iter().next() {
-            return Err(format!("a task of node {node} panicked: {what}"));
+            return Err(own("no task panics", format!("a task of node {node} panicked: {what}")));
         }
-        self.check_safety()
+        self.judge_reports()
     }
 
-    fn carry(&mut self, post: super::network::Post) {
+    fn judge_reports(&mut self) -> Result<(), Broken> {
+        let mut reports: Vec<Report> = self.tap.take(std::mem::take(&mut self.reports));
+        let commits = self.look_at_metrics();
+        if !reports.is_empty() || !commits.is_empty() {
+            self.judge.hear(reports.drain(..), &commits)?;
+        }
+        self.reports = reports;
+        Ok(())
+    }
+
+    /// What each node takes for committed that has something new to tell.
+    fn look_at_metrics(&mut self) -> Vec<(NodeId, LogId)> {
+        let now = self.executor.now();
+        let mut commits = Vec::new();
+        for (id, node) in &mut self.nodes {
+            let Some(running) = node.running.as_mut() else { continue };
+            if !running.metrics.has_changed().unwrap_or(false) {
+                continue;
+            }
+            let metrics = running.metrics.borrow_and_update();
+            let role = (metrics.state, metrics.current_term, metrics.running_state.is_err());
+            if role != running.role {
+                running.role = role;
+                let numbers = [metrics.state as u64, metrics.current_term];
+                self.trace.note(now, *id, Kind("ROLE"), numbers, || match &metrics.running_state {
+                    Ok(()) => format!("{:?} in term {}", metrics.state, metrics.current_term),
+                    Err(fatal) => format!("stopped: {fatal}"),
+                });
+            }
+            if let Some(committed) = metrics.committed {
+                if running.committed != committed.index {
+                    running.committed = committed.index;
+                    self.trace.note(now, *id, Kind("commit"), [committed.index, 0], || committed.to_string());
+                }
+                commits.push((*id, committed));
+            }
+        }
+        commits
+    }
+
+    fn bury_the_doomed(&mut self) {
+        if let Some(id) = self.executor.take_doomed()
+            && let Some((_, loss)) = self.doomed.take_if(|(doomed, _)| *doomed == id)
+            && self.kill(id, loss)
+        {
+            self.fallen.push(id);
+        }
+    }
+
+    fn carry(&mut self, post: Post<A::C>) {
         let now = self.now();
-        let super::network::Post { from, to, lane, bytes, job } = post;
+        let Post { from, to, lane, bytes, label, job } = post;
         match self.network.send(now, from, to, lane, bytes, &mut self.faults) {
             Fate::Cut | Fate::Lost => self.queue.push(now.after(LOST_AFTER), Event::Drop(job)),
             Fate::Sent { first, copy } => {
                 if let Some(copy) = copy {
-                    self.queue.push(copy.at, Event::Deliver(copy, job.clone()));
+                    self.queue.push(copy.at, Event::Deliver(copy, label.clone(), job.clone()));
                 }
-                self.queue.push(first.at, Event::Deliver(first, job));
+                self.queue.push(first.at, Event::Deliver(first, label, job));
             }
         }
     }
 
-    /// The hash of every message and flush so far, with its moment.
+    /// The hash of everything that happened so far, with its moment.
     pub fn trace_hash(&self) -> u64 {
-        self.trace.value()
+        self.trace.hash()
     }
 
-    fn handle(&mut self, event: Event) {
-        let what = match &event {
-            Event::Deliver(parcel, _) => [1, parcel.from, parcel.to],
-            Event::Drop(_) => [2, 0, 0],
-            Event::Flushed(id, boot) => [3, *id, *boot],
-        };
-        for word in what {
-            self.trace.word(word);
-        }
-        self.trace.word(self.now().0);
-        self.trace.word(self.executor.polls());
+    fn handle(&mut self, event: Event<A::C>) {
+        let now = self.now();
         match event {
-            Event::Deliver(parcel, job) if !self.network.arrives(&parcel) => {
-                self.queue.push(self.now().after(LOST_AFTER), Event::Drop(job));
+            Event::Deliver(parcel, _, job) if !self.network.arrives(&parcel) => {
+                self.queue.push(now.after(LOST_AFTER), Event::Drop(job));
             }
-            Event::Deliver(parcel, job) => {
+            Event::Deliver(parcel, label, job) => {
+                let numbers = [parcel.from, self.executor.polls()];
+                self.trace.note(now, parcel.to, Kind(label.name), numbers, || {
+                    format!("from n{}: {}", parcel.from, label.text)
+                });
                 if let Some(running) = self.running(parcel.to) {
                     match &job {
-                        Job::Call(handle) => handle(running.raft.clone(), &running.runtime),
+                        Job::Call(handle) => handle(&running.served),
                         Job::Return(give) => give(),
                     }
                 }
             }
             Event::Drop(_) => {}
-            Event::Flushed(id, boot) => self.flushed(id, boot),
+            Event::Flushed(id, boot) => {
+                self.trace.note(now, id, Kind("flushed"), [boot, self.executor.polls()], String::new);
+                self.flushed(id, boot);
+            }
         }
     }
 
@@ -312,20 +447,34 @@ impl NodeWorld {
     fn pump_disks(&mut self) -> bool {
         let now = self.now();
         let mut begun = false;
+        let mut down = Vec::new();
         for (id, node) in &mut self.nodes {
             let Some(running) = node.running.as_mut() else { continue };
-            if running.flushing || !running.writer.has_work() {
+            if running.flushing || !self.stores.has_work(*id) {
                 continue;
             }
-            // A failure completes all tokens with the error; the node then stops itself.
-            if running.writer.write_batch().is_ok_and(|taken| taken > 0) {
+            if self.stores.write(*id) {
                 running.flushing = true;
-                let at = now.after(self.rng.duration(FLUSH.0, FLUSH.1));
-                self.queue.push(at, Event::Flushed(*id, node.boot));
+                let takes = self.rng.duration(self.flush.0, self.flush.1) * node.slowness;
+                self.queue.push(now.after(takes), Event::Flushed(*id, node.boot));
                 begun = true;
+            } else if self.stores.disk(*id).is_some_and(SimDisk::is_down) {
+                down.push(*id);
             }
         }
+        for id in down {
+            self.fall(id);
+            begun = true;
+        }
         begun
+    }
+
+    /// A machine went down in the middle of a write or a flush.
+    fn fall(&mut self, id: NodeId) {
+        let loss = Loss::ALL[self.rng.below(Loss::ALL.len() as u64) as usize];
+        if self.kill(id, Some(loss)) {
+            self.fallen.push(id);
+        }
     }
 
     fn flushed(&mut self, id: NodeId, boot: u64) {
@@ -342,48 +491,27 @@ impl NodeWorld {
         }
         let Some(running) = node.running.as_mut() else { return };
         running.flushing = false;
-        if running.writer.sync().is_ok() {
-            running.writer.complete();
-            while running.writer.housekeep() {}
+        self.stores.flush(id);
+        if self.stores.disk(id).is_some_and(SimDisk::is_down) {
+            self.fall(id);
         }
-    }
-
-    // ---- what must be true ----
-
-    /// Two nodes never apply different entries at one index, none twice or out of order, and no term has two leaders.
-    fn check_safety(&mut self) -> Result<(), String> {
-        for (id, node) in &mut self.nodes {
-            let Some(running) = node.running.as_mut() else { continue };
-            let state = running.map.state();
-            for (place, (log_id, hash)) in state.applied.iter().enumerate().skip(running.checked) {
-                if log_id.index != place as u64 + 1 {
-                    return Err(format!("node {id} applied {log_id} as its entry number {}", place + 1));
-                }
-                let known = self.applied.entry(log_id.index).or_insert((*log_id, *hash));
-                if *known != (*log_id, *hash) {
-                    return Err(format!("node {id} applied {log_id} where another node applied {}", known.0));
-                }
-            }
-            running.checked = state.applied.len();
-            drop(state);
-            let metrics = running.raft.metrics();
-            let metrics = metrics.borrow();
-            if metrics.state == ServerState::Leader {
-                let leader = *self.leaders.entry(metrics.current_term).or_insert(*id);
-                if leader != *id {
-                    return Err(format!("nodes {leader} and {id} both lead in term {}", metrics.current_term));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// A leader that a quorum of its own membership knows.
     pub fn leader(&self) -> Option<NodeId> {
-        self.nodes.keys().copied().find(|id| {
-            let Some(metrics) = self.metrics(*id) else { return false };
-            let knows = |other: &NodeId| self.metrics(*other).is_some_and(|theirs| theirs.current_leader == Some(*id));
-            metrics.state == ServerState::Leader && metrics.membership_config.membership.is_quorum(knows)
+        let running = || self.nodes.iter().filter_map(|(id, node)| Some((*id, node.running.as_ref()?)));
+        let knows = |other: &NodeId, leader: NodeId| {
+            self.running(*other).is_some_and(|running| running.metrics.borrow().current_leader == Some(leader))
+        };
+        running().map(|(id, running)| (id, running.metrics.borrow())).find_map(|(id, metrics)| {
+            let membership = &metrics.membership_config.membership;
+            let leads = metrics.state == ServerState::Leader && membership.is_quorum(|other| knows(other, id));
+            leads.then_some(id)
         })
     }
+}
+
+/// A rule of the world itself that is broken.
+fn own(property: &'static str, what: String) -> Broken {
+    Broken { property, source: "the simulator", what }
 }

@@ -62,6 +62,8 @@ pub(super) struct State {
     names: u64,
     polls: u64,
     panics: Vec<(NodeId, String)>,
+    /// Whose process dies, and after how many more polls of its tasks.
+    doom: Option<(NodeId, u64)>,
 }
 
 impl State {
@@ -150,6 +152,7 @@ impl Executor {
             names: 0,
             polls: 0,
             panics: Vec::new(),
+            doom: None,
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state) }), rng }
     }
@@ -236,6 +239,21 @@ impl Executor {
         }
     }
 
+    /// Dooms a process: after so many more polls of its tasks, [`Executor::run_ready`] returns, and
+    /// [`Executor::take_doomed`] names it, to be killed where it stands. One process at a time.
+    pub fn doom_node(&mut self, node: NodeId, polls: u64) {
+        self.shared.lock().doom = Some((node, polls.max(1)));
+    }
+
+    /// The process whose time has come, if there is one.
+    pub fn take_doomed(&mut self) -> Option<NodeId> {
+        Some(self.shared.lock().doom.take_if(|(_, left)| *left == 0)?.0)
+    }
+
+    fn doom_is_due(&self) -> bool {
+        self.shared.lock().doom.is_some_and(|(_, left)| left == 0)
+    }
+
     /// Polls woken tasks until there are none.
     ///
     /// # Errors
@@ -245,6 +263,9 @@ impl Executor {
         let mut polls = 0;
         while self.poll_next() {
             polls += 1;
+            if self.doom_is_due() {
+                break;
+            }
             if polls > POLLS_PER_INSTANT_MAX {
                 return Err(Livelock { at: self.now() });
             }
@@ -270,6 +291,9 @@ impl Executor {
             slot.queued = false;
             let Some(future) = slot.future.take() else { return true };
             state.polls += 1;
+            if let Some((_, left)) = state.doom.as_mut().filter(|(doomed, _)| *doomed == node) {
+                *left = left.saturating_sub(1);
+            }
             (id, node, boot, future)
         };
         let waker = Waker::from(Arc::new(TaskWaker { shared: Arc::clone(&self.shared), id }));
