@@ -7,7 +7,8 @@ mod scenario;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use raftwright_sim::core_world::ProfileName;
+use raftwright_sim::core_world::{self, Outcome, ProfileName};
+use raftwright_sim::node_world;
 
 /// Simulates whole clusters under every fault, reproducibly to the bit.
 #[derive(Debug, Parser)]
@@ -37,6 +38,44 @@ impl Command {
             Action::Run(run) => run.run(),
             Action::Replay(replay) => replay.run(),
             Action::Scenario(scenario) => scenario.run(),
+        }
+    }
+}
+
+/// What is simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum World {
+    /// Clusters of pure replicas.
+    Core,
+    /// Clusters of whole nodes.
+    Nodes,
+    /// Each seed in both.
+    Both,
+}
+
+impl World {
+    /// One by one.
+    fn parts(self) -> &'static [World] {
+        match self {
+            World::Core => &[World::Core],
+            World::Nodes => &[World::Nodes],
+            World::Both => &[World::Core, World::Nodes],
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            World::Core => "core",
+            World::Nodes => "nodes",
+            World::Both => "both",
+        }
+    }
+
+    /// Runs a seed in one world.
+    fn run_seed(self, seed: u64, profile: ProfileName, record: bool) -> Outcome {
+        match self {
+            World::Core => core_world::run_seed(seed, profile, record),
+            World::Nodes | World::Both => node_world::run_seed(seed, profile, record),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! `raftwright-sim replay`.
 
 use clap::Args;
-use raftwright_sim::core_world::{ProfileName, run_seed};
+use raftwright_sim::core_world::ProfileName;
+
+use super::World;
 
 #[derive(Debug, Args)]
 pub(super) struct Replay {
@@ -11,6 +13,9 @@ pub(super) struct Replay {
     /// The mix of faults that it ran under.
     #[arg(long, default_value = "mixed", value_parser = super::parse_profile)]
     profile: ProfileName,
+    /// Which world it ran in.
+    #[arg(long, value_enum, default_value = "nodes")]
+    world: World,
     /// Print a line an event: time, node, what, details.
     #[arg(long)]
     trace: bool,
@@ -21,13 +26,22 @@ pub(super) struct Replay {
 
 impl Replay {
     pub(super) fn run(self) -> anyhow::Result<bool> {
-        let outcome = run_seed(self.seed, self.profile, self.trace);
+        let mut passed = true;
+        for world in self.world.parts() {
+            passed &= self.run_in(*world);
+        }
+        Ok(passed)
+    }
+
+    fn run_in(&self, world: World) -> bool {
+        let outcome = world.run_seed(self.seed, self.profile, self.trace);
         let from = self.last.map_or(0, |last| outcome.trace.len().saturating_sub(last));
         for line in &outcome.trace[from..] {
             println!("{line}");
         }
         println!(
-            "seed {}  trace {:016x}  events {}  simulated {:.1} s  elections {}  committed {}  faults {} kinds  ops {}",
+            "{} seed {}  trace {:016x}  events {}  simulated {:.1} s  elections {}  committed {}  faults {} kinds  ops {}",
+            world.name(),
             outcome.seed,
             outcome.trace_hash,
             outcome.events,
@@ -41,6 +55,6 @@ impl Replay {
             None => println!("passed"),
             Some(failure) => println!("FAILED {failure}"),
         }
-        Ok(outcome.failure.is_none())
+        outcome.failure.is_none()
     }
 }

@@ -1,5 +1,6 @@
 //! `raftwright-sim run`.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,8 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use raftwright_sim::core_world::{Outcome, ProfileName, run_seed};
+use raftwright_sim::core_world::{Outcome, ProfileName};
 use raftwright_sim::world::{Fault, FaultLog};
+
+use super::World;
 
 /// How many failures are shown in full; all are counted.
 const FAILURES_SHOWN_MAX: usize = 20;
@@ -22,6 +25,9 @@ pub(super) struct Run {
     /// The mix of faults: mixed, calm, network, crashes, membership.
     #[arg(long, default_value = "mixed", value_parser = super::parse_profile)]
     profile: ProfileName,
+    /// Which world: clusters of pure replicas, of whole nodes, or each seed in both.
+    #[arg(long, value_enum, default_value = "both")]
+    world: World,
     /// Begin no further seed after so long.
     #[arg(long, value_parser = super::parse_duration)]
     time: Option<Duration>,
@@ -48,7 +54,8 @@ const SEEDS_FOR_EVERY_FAULT: u64 = 1000;
 #[derive(Default)]
 struct Total {
     seeds: u64,
-    failures: Vec<(u64, String)>,
+    failures: Vec<(u64, World, String)>,
+    seeds_failed: BTreeSet<u64>,
     simulated: Duration,
     faults: FaultLog,
     operations: u64,
@@ -57,17 +64,21 @@ struct Total {
 }
 
 impl Total {
-    fn add(&mut self, outcome: &Outcome, repeated: Option<&Outcome>) {
-        self.seeds += 1;
+    fn fail(&mut self, seed: u64, world: World, what: String) {
+        self.seeds_failed.insert(seed);
+        self.failures.push((seed, world, what));
+    }
+
+    fn add(&mut self, world: World, outcome: &Outcome, repeated: Option<&Outcome>) {
         self.simulated += outcome.simulated;
         self.faults.merge(&outcome.faults);
         self.operations += outcome.operations;
         self.events += outcome.events;
         self.slowest = self.slowest.max(outcome.recovered_in.unwrap_or_default());
         if let Some(failure) = &outcome.failure {
-            self.failures.push((outcome.seed, failure.to_string()));
+            self.fail(outcome.seed, world, failure.to_string());
         } else if repeated.is_some_and(|repeated| repeated != outcome) {
-            self.failures.push((outcome.seed, "the second run of this seed differs from the first".to_owned()));
+            self.fail(outcome.seed, world, "the second run of this seed differs from the first".to_owned());
         }
     }
 }
@@ -88,7 +99,7 @@ impl Run {
         });
         bar.finish_and_clear();
         let mut total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-        total.failures.sort_unstable();
+        total.failures.sort_unstable_by_key(|(seed, world, _)| (*seed, world.name()));
         self.report(&total, begun.elapsed());
         Ok(total.failures.is_empty() && self.all_faults_happened(&total))
     }
@@ -99,19 +110,22 @@ impl Run {
             if seed >= self.seeds.end || self.time.is_some_and(|limit| begun.elapsed() >= limit) {
                 return;
             }
-            let outcome = run_caught(seed, self.profile);
-            let repeated = self.twice.then(|| run_caught(seed, self.profile));
-            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-            match (&outcome, &repeated) {
-                (Ok(outcome), None) => total.add(outcome, None),
-                (Ok(outcome), Some(Ok(repeated))) => total.add(outcome, Some(repeated)),
-                (Ok(_), Some(Err(panic))) | (Err(panic), _) => {
-                    total.seeds += 1;
-                    total.failures.push((seed, format!("panic: {panic}")));
+            for world in self.world.parts() {
+                let outcome = run_caught(*world, seed, self.profile);
+                let repeated = self.twice.then(|| run_caught(*world, seed, self.profile));
+                let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+                match (&outcome, &repeated) {
+                    (Ok(outcome), None) => total.add(*world, outcome, None),
+                    (Ok(outcome), Some(Ok(repeated))) => total.add(*world, outcome, Some(repeated)),
+                    (Ok(_), Some(Err(panic))) | (Err(panic), _) => {
+                        total.fail(seed, *world, format!("panic: {panic}"));
+                    }
                 }
             }
+            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+            total.seeds += 1;
             if !total.failures.is_empty() {
-                bar.set_message(format!("{} failed", total.failures.len()));
+                bar.set_message(format!("{} failed", total.seeds_failed.len()));
             }
             bar.inc(1);
         }
@@ -122,17 +136,28 @@ impl Run {
             return true;
         }
         let silent: Vec<&str> =
-            Fault::ALL.iter().filter(|fault| total.faults.count(**fault) == 0).map(|fault| fault.name()).collect();
+            self.expected_faults().filter(|fault| total.faults.count(*fault) == 0).map(Fault::name).collect();
         if !silent.is_empty() {
             eprintln!("error: in {} seeds these never happened: {}", total.seeds, silent.join(", "));
         }
         silent.is_empty()
     }
 
+    /// The classes that the worlds of this run have.
+    fn expected_faults(&self) -> impl Iterator<Item = Fault> {
+        let world = self.world;
+        Fault::ALL.iter().copied().filter(move |fault| match world {
+            World::Core => fault.in_core(),
+            World::Nodes => fault.in_nodes(),
+            World::Both => true,
+        })
+    }
+
     fn report(&self, total: &Total, took: Duration) {
-        for (seed, what) in total.failures.iter().take(FAILURES_SHOWN_MAX) {
-            println!("seed {seed}: {what}");
-            println!("  raftwright-sim replay --profile {} --seed {seed} --trace", self.profile.name());
+        for (seed, world, what) in total.failures.iter().take(FAILURES_SHOWN_MAX) {
+            let (world, profile) = (world.name(), self.profile.name());
+            println!("seed {seed}: {world}: {what}");
+            println!("  raftwright-sim replay --world {world} --profile {profile} --seed {seed} --trace");
         }
         if self.faults {
             for fault in Fault::ALL {
@@ -149,7 +174,7 @@ impl Run {
         println!(
             "seeds: {}  failed: {}  simulated: {hours:.1} h  faults: {} kinds, {} injected  ops: {} checked",
             total.seeds,
-            total.failures.len(),
+            total.seeds_failed.len(),
             total.faults.kinds(),
             total.faults.total(),
             total.operations
@@ -158,8 +183,8 @@ impl Run {
 }
 
 /// A seed in which the protocol panics has failed like any other.
-fn run_caught(seed: u64, profile: ProfileName) -> Result<Outcome, String> {
-    std::panic::catch_unwind(|| run_seed(seed, profile, false)).map_err(|panic| {
+fn run_caught(world: World, seed: u64, profile: ProfileName) -> Result<Outcome, String> {
+    std::panic::catch_unwind(|| world.run_seed(seed, profile, false)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
     })

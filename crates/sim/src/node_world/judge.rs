@@ -242,9 +242,17 @@ impl Judge {
         }
         let mut applied = std::mem::take(&mut self.applied);
         for (node, boot, fact) in applied.drain(..) {
-            if self.known.0.get(&node).is_some_and(|known| known.boot == boot) {
-                self.fact(node, fact)?;
+            if self.known.0.get(&node).is_none_or(|known| known.boot != boot) {
+                continue;
             }
+            // A process that died in this moment has not told how far it knew its log to be committed; what it applied says
+            // as much, and has to stand like any commit.
+            if let Fact::Applied { log_id, .. } = fact
+                && log_id.index > self.ledger.last_index()
+            {
+                self.committed(node, log_id)?;
+            }
+            self.fact(node, fact)?;
         }
         self.applied = applied;
         let mut moved = std::mem::take(&mut self.moved);

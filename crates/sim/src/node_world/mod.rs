@@ -4,13 +4,21 @@
 //! * [`tap`]: what nodes report; [`watched`]: logs and state machines that do; [`judge`]: shows it to the checkers;
 //! * [`network`]: calls between nodes, as mail that the world delivers; [`connection`]: many of them under way at once;
 //! * [`world`]: the nodes, their disks, and the loop that lets time pass;
-//! * [`types`], [`machine`]: the application of scenario files; [`story`]: runs them.
+//! * [`types`], [`machine`]: the application of scenario files; [`story`]: runs them;
+//! * [`kv`]: the application of random runs; [`profile`]: what kind of run a seed is; [`drive`]: a run, with its clients
+//!   and with what goes wrong in it; [`run`]: one seed from its beginning to its verdict.
 
 pub mod application;
+mod clients;
 mod connection;
+pub mod drive;
 pub mod judge;
+pub mod kv;
 pub mod machine;
+mod nemesis;
 pub mod network;
+pub mod profile;
+pub mod run;
 pub mod story;
 pub mod stores;
 pub mod tap;
@@ -19,6 +27,8 @@ pub mod watched;
 pub mod world;
 
 pub use application::{Application, SimConfig, Stores};
+pub use drive::{Drive, Omit};
+pub use run::{run_part, run_seed};
 pub use story::{StoryError, run_story, tell_story};
 pub use stores::WalStores;
 pub use world::NodeWorld;

@@ -104,6 +104,8 @@ pub struct NodeWorld<A: Application> {
     doomed: Option<(NodeId, Option<Loss>)>,
     /// Nodes that died by themselves since the last look: their machines went down, or they were doomed.
     fallen: Vec<NodeId>,
+    /// Nodes that have stopped themselves since the last look, and why.
+    stopped: Vec<(NodeId, String)>,
 }
 
 impl<A: Application> NodeWorld<A> {
@@ -128,6 +130,7 @@ impl<A: Application> NodeWorld<A> {
             judge: Judge::default(),
             doomed: None,
             fallen: Vec::new(),
+            stopped: Vec::new(),
         }
     }
 
@@ -175,6 +178,11 @@ impl<A: Application> NodeWorld<A> {
     /// Nodes that died by themselves since the last call.
     pub fn take_fallen(&mut self) -> Vec<NodeId> {
         std::mem::take(&mut self.fallen)
+    }
+
+    /// Nodes that have stopped themselves since the last call, and why. Their processes are still there.
+    pub fn take_stopped(&mut self) -> Vec<(NodeId, String)> {
+        std::mem::take(&mut self.stopped)
     }
 
     /// Starts a node, with an empty disk if it is new.
@@ -370,6 +378,9 @@ impl<A: Application> NodeWorld<A> {
             let role = (metrics.state, metrics.current_term, metrics.running_state.is_err());
             if role != running.role {
                 running.role = role;
+                if let Err(fatal) = &metrics.running_state {
+                    self.stopped.push((*id, fatal.to_string()));
+                }
                 let numbers = [metrics.state as u64, metrics.current_term];
                 self.trace.note(now, *id, Kind("ROLE"), numbers, || match &metrics.running_state {
                     Ok(()) => format!("{:?} in term {}", metrics.state, metrics.current_term),

@@ -245,6 +245,11 @@ impl Executor {
         self.shared.lock().doom = Some((node, polls.max(1)));
     }
 
+    /// Takes a process's doom back.
+    pub fn undoom(&mut self, node: NodeId) {
+        let _ = self.shared.lock().doom.take_if(|(doomed, _)| *doomed == node);
+    }
+
     /// The process whose time has come, if there is one.
     pub fn take_doomed(&mut self) -> Option<NodeId> {
         Some(self.shared.lock().doom.take_if(|(_, left)| *left == 0)?.0)

@@ -150,6 +150,68 @@ faults! {
     SnapshotFails = "snapshot-fails",
     /// P1: a crash between the install of a snapshot and what the log does about it.
     CrashAfterInstall = "crash-after-install",
+    /// P1: a process dies at some await of some task.
+    CrashAtAwait = "crash-at-await",
+    /// P1: a machine goes down in the middle of a write, a flush or a rename.
+    CrashInWrite = "crash-in-write",
+    /// P2: a machine goes down while a log is opened.
+    CrashInOpen = "crash-in-open",
+    /// D2: sectors that were not synced are lost or stay, each for itself.
+    TornSectors = "torn-sectors",
+    /// D4: a write fails after a part of it.
+    WriteFails = "write-fails",
+    /// D5: there is no space left.
+    DiskFull = "disk-full",
+    /// D7: a byte of a file is flipped.
+    BitFlip = "bit-flip",
+    /// D7: a node found a flipped byte and refused to go on.
+    BitFlipRefused = "bit-flip-refused",
+    /// D18: files cannot be made, renamed or removed.
+    NamesFail = "names-fail",
+    /// M4: the leader dies right after a change of the membership was asked for.
+    InterruptedChange = "interrupted-change",
+    /// C2: a command of unknown outcome is sent again.
+    ClientRetry = "client-retry",
+    /// C2: a command is sent to two nodes at once.
+    DoubledCommand = "doubled-command",
+    /// O1: a bound is reached, and a call is refused.
+    Refused = "refused-as-busy",
+}
+
+impl Fault {
+    /// Whether clusters of pure replicas have it.
+    pub fn in_core(self) -> bool {
+        !matches!(
+            self,
+            Fault::CrashAtAwait
+                | Fault::CrashInWrite
+                | Fault::CrashInOpen
+                | Fault::TornSectors
+                | Fault::WriteFails
+                | Fault::DiskFull
+                | Fault::BitFlip
+                | Fault::BitFlipRefused
+                | Fault::NamesFail
+                | Fault::InterruptedChange
+                | Fault::ClientRetry
+                | Fault::DoubledCommand
+                | Fault::Refused
+        )
+    }
+
+    /// Whether clusters of whole nodes have it.
+    pub fn in_nodes(self) -> bool {
+        !matches!(
+            self,
+            Fault::Replay
+                | Fault::LateWake
+                | Fault::CompletionReorder
+                | Fault::SlowApply
+                | Fault::Purge
+                | Fault::SnapshotFails
+                | Fault::CrashAfterInstall
+        )
+    }
 }
 
 impl fmt::Display for Fault {

@@ -289,6 +289,14 @@ impl SimDisk {
         self.lock_inner().faults.capacity = bytes;
     }
 
+    /// Nothing fails any more: faults that wait for their call are forgotten, and there is room again. What was lost or
+    /// damaged stays so.
+    pub fn mend(&self) {
+        let mut inner = self.lock_inner();
+        inner.faults = Faults::default();
+        inner.unreadable.clear();
+    }
+
     /// Reads of this file fail from now on.
     pub fn make_unreadable(&self, path: &Path) {
         self.lock_inner().unreadable.insert(path.into());

@@ -1,0 +1,275 @@
+//! The application of random runs: a small map with client sessions, so that a command that is sent twice takes effect
+//! once (Thesis §6.3).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use raftwright_traits::{
+    AppBytes, BasicNode, DecodeError, EntryPayload, LogIdOf, RaftSnapshotBuilder, RaftStateMachine, RaftTypeConfig,
+    Snapshot, SnapshotMeta, StorageError, StorageErrorKind, StoredMembership, declare_raft_types,
+};
+
+use super::application::Application;
+use super::stores::WalStores;
+use crate::core_world::machine::MapModel;
+use crate::core_world::types::KvCommand;
+use crate::lin::{KvOp, KvRet, Model};
+use crate::runtime::SimRuntime;
+use crate::world::{NodeId, TraceHash};
+
+declare_raft_types!(
+    /// The map of random runs.
+    pub KvApp: D = Order, R = KvRet<u64>, NodeId = u64, Node = BasicNode, AsyncRuntime = SimRuntime
+);
+
+/// A command, and which one of which client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The client.
+    pub client: u64,
+    /// Its commands are numbered; a lower number than one that was applied is a late copy.
+    pub number: u64,
+    /// What it asks.
+    pub op: KvCommand,
+}
+
+/// How many bytes an order has.
+const ORDER_BYTES: usize = 8 + 8 + 1 + 1 + 9 + 9;
+
+fn put_option(bytes: &mut Vec<u8>, value: Option<u64>) {
+    bytes.push(u8::from(value.is_some()));
+    bytes.extend(value.unwrap_or(0).to_le_bytes());
+}
+
+impl AppBytes for Order {
+    fn to_bytes(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(ORDER_BYTES);
+        bytes.extend(self.client.to_le_bytes());
+        bytes.extend(self.number.to_le_bytes());
+        let (kind, key, expected, new) = match &self.op {
+            KvOp::Put { key, value } => (0, *key, None, Some(*value)),
+            KvOp::Get { key } => (1, *key, None, None),
+            KvOp::Delete { key } => (2, *key, None, None),
+            KvOp::CompareAndSet { key, expected, new } => (3, *key, *expected, *new),
+        };
+        bytes.extend([kind, key]);
+        put_option(&mut bytes, expected);
+        put_option(&mut bytes, new);
+        Bytes::from(bytes)
+    }
+
+    fn from_bytes(bytes: Bytes) -> Result<Self, DecodeError> {
+        let wrong = || DecodeError::new("an order", format!("{} bytes", bytes.len()));
+        let word = |at: usize| -> Result<u64, DecodeError> {
+            let part = bytes.get(at..at + 8).ok_or_else(wrong)?;
+            Ok(u64::from_le_bytes(part.try_into().map_err(|_| wrong())?))
+        };
+        let byte = |at: usize| bytes.get(at).copied().ok_or_else(wrong);
+        let option = |at: usize| Ok(if byte(at)? == 1 { Some(word(at + 1)?) } else { None });
+        let (kind, key, expected, new) = (byte(16)?, byte(17)?, option(18)?, option(27)?);
+        let op = match (kind, new) {
+            (0, Some(value)) => KvOp::Put { key, value },
+            (1, None) => KvOp::Get { key },
+            (2, None) => KvOp::Delete { key },
+            (3, new) => KvOp::CompareAndSet { key, expected, new },
+            _ => return Err(wrong()),
+        };
+        Ok(Order { client: word(0)?, number: word(8)?, op })
+    }
+}
+
+/// What the state machine holds.
+#[derive(Debug, Default)]
+pub struct KvState {
+    values: BTreeMap<u8, u64>,
+    /// By client: the number of its last command, and the answer to it.
+    sessions: BTreeMap<u64, (u64, KvRet<u64>)>,
+    applied: Option<LogIdOf<KvApp>>,
+    membership: StoredMembership<KvApp>,
+}
+
+impl KvState {
+    /// The value of a key.
+    pub fn get(&self, key: u8) -> Option<u64> {
+        self.values.get(&key).copied()
+    }
+
+    /// The last entry that was applied.
+    pub fn applied(&self) -> Option<LogIdOf<KvApp>> {
+        self.applied
+    }
+
+    fn obey(&mut self, order: &Order) -> KvRet<u64> {
+        match self.sessions.get(&order.client) {
+            Some((number, answer)) if *number == order.number => return answer.clone(),
+            // Nobody waits for the answer to a late copy.
+            Some((number, _)) if *number > order.number => return KvRet::Done,
+            Some(_) | None => {}
+        }
+        let key = MapModel::key(&order.op);
+        let before = self.get(key);
+        let (after, answer) = match &order.op {
+            KvOp::Put { value, .. } => (Some(*value), KvRet::Done),
+            KvOp::Delete { .. } => (None, KvRet::Done),
+            KvOp::Get { .. } => (before, KvRet::Value(before)),
+            KvOp::CompareAndSet { expected, new, .. } if *expected == before => (*new, KvRet::Swapped),
+            KvOp::CompareAndSet { .. } => (before, KvRet::Mismatch(before)),
+        };
+        match after {
+            Some(value) => self.values.insert(key, value),
+            None => self.values.remove(&key),
+        };
+        self.sessions.insert(order.client, (order.number, answer.clone()));
+        answer
+    }
+
+    fn hash(&self) -> u64 {
+        let mut hash = TraceHash::default();
+        for (key, value) in &self.values {
+            hash.word(u64::from(*key));
+            hash.word(*value);
+        }
+        for (client, (number, _)) in &self.sessions {
+            hash.word(*client);
+            hash.word(*number);
+        }
+        hash.value()
+    }
+}
+
+/// A state machine in memory. A new process starts with an empty one and applies its log again.
+#[derive(Debug, Clone, Default)]
+pub struct KvMachine(Arc<Mutex<KvState>>);
+
+impl KvMachine {
+    /// A look at the state.
+    pub fn state(&self) -> MutexGuard<'_, KvState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Snapshots are not simulated yet.
+#[derive(Debug)]
+pub struct NoSnapshots;
+
+fn no_snapshots() -> StorageError {
+    StorageError::new(StorageErrorKind::StateMachine, "the simulated state machine has no snapshots")
+}
+
+impl RaftSnapshotBuilder<KvApp> for NoSnapshots {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<KvApp>, StorageError> {
+        Err(no_snapshots())
+    }
+}
+
+impl RaftStateMachine<KvApp> for KvMachine {
+    type SnapshotBuilder = NoSnapshots;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogIdOf<KvApp>>, StoredMembership<KvApp>), StorageError> {
+        let state = self.state();
+        Ok((state.applied, state.membership.clone()))
+    }
+
+    async fn apply(
+        &mut self,
+        entries: Vec<<KvApp as RaftTypeConfig>::Entry>,
+    ) -> Result<Vec<KvRet<u64>>, StorageError> {
+        let mut state = self.state();
+        let mut answers = Vec::with_capacity(entries.len());
+        for entry in entries {
+            state.applied = Some(entry.log_id);
+            answers.push(match entry.payload {
+                EntryPayload::Blank => KvRet::Done,
+                EntryPayload::Membership(membership) => {
+                    state.membership = StoredMembership::<KvApp> { log_id: Some(entry.log_id), membership };
+                    KvRet::Done
+                }
+                EntryPayload::Normal(order) => state.obey(&order),
+            });
+        }
+        Ok(answers)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> NoSnapshots {
+        NoSnapshots
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<<KvApp as RaftTypeConfig>::SnapshotData, StorageError> {
+        Err(no_snapshots())
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _: &SnapshotMeta<KvApp>,
+        _: <KvApp as RaftTypeConfig>::SnapshotData,
+    ) -> Result<(), StorageError> {
+        Err(no_snapshots())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<KvApp>>, StorageError> {
+        Ok(None)
+    }
+}
+
+/// The map as a world's application.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kv;
+
+impl Application for Kv {
+    type C = KvApp;
+    type Machine = KvMachine;
+    type Probe = KvMachine;
+    type Stores = WalStores;
+
+    fn machine(&mut self, _: NodeId) -> (KvMachine, KvMachine) {
+        let machine = KvMachine::default();
+        (machine.clone(), machine)
+    }
+
+    fn fingerprint(machine: &KvMachine) -> Option<u64> {
+        Some(machine.state().hash())
+    }
+
+    fn hash(order: &Order) -> u64 {
+        let mut hash = TraceHash::default();
+        hash.bytes(&order.to_bytes());
+        hash.value()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(number: u64, op: KvCommand) -> Order {
+        Order { client: 7, number, op }
+    }
+
+    #[test]
+    fn an_order_survives_its_bytes() {
+        for op in [
+            KvOp::Put { key: 3, value: u64::MAX },
+            KvOp::Get { key: 0 },
+            KvOp::Delete { key: 255 },
+            KvOp::CompareAndSet { key: 1, expected: None, new: Some(5) },
+            KvOp::CompareAndSet { key: 1, expected: Some(0), new: None },
+        ] {
+            let order = order(1 << 40, op);
+            assert_eq!(Order::from_bytes(order.to_bytes()), Ok(order));
+        }
+        assert!(Order::from_bytes(Bytes::from_static(b"short")).is_err());
+    }
+
+    /// Thesis §6.3: "the state machine tracks the serial number of the latest command executed for each client".
+    #[test]
+    fn a_command_that_comes_again_is_answered_and_not_obeyed() {
+        let mut state = KvState::default();
+        let swap = order(1, KvOp::CompareAndSet { key: 1, expected: None, new: Some(5) });
+        assert_eq!(state.obey(&swap), KvRet::Swapped);
+        assert_eq!(state.obey(&swap), KvRet::Swapped);
+        assert_eq!(state.obey(&order(2, KvOp::Delete { key: 1 })), KvRet::Done);
+        state.obey(&swap);
+        assert_eq!(state.get(1), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! What operators do, and what goes wrong with it.
+
+use std::collections::BTreeSet;
+
+use raftwright_node::Raft;
+use raftwright_traits::{AsyncRuntime, BasicNode, Node};
+use raftwright_wal::testing::Loss;
+
+use super::Deed;
+use crate::node_world::drive::Drive;
+use crate::node_world::kv::KvApp;
+use crate::world::{Fault, NodeId};
+
+impl Drive {
+    /// Asks something of a node and forgets about it.
+    fn operate<F>(&mut self, fault: Fault, node: NodeId, text: String, ask: impl FnOnce(Raft<KvApp>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(running) = self.world.running(node) else { return };
+        let task = ask(running.raft.clone());
+        running.runtime.spawn(task);
+        self.fault(fault, node, || text.clone());
+        self.tell(|| text);
+    }
+
+    pub(super) fn change_membership(&mut self) {
+        let Some(leader) = self.leader_now() else { return };
+        let Some(membership) = self.world.look(leader, |metrics| metrics.membership_config.membership.clone()) else {
+            return;
+        };
+        let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+        let learners: Vec<NodeId> = membership.learner_ids().collect();
+        let members: Vec<NodeId> = membership.nodes().keys().copied().collect();
+        let strangers: Vec<NodeId> = self.ids().filter(|id| !members.contains(id)).collect();
+        let interrupt = self.nemesis.rng.one_in(6);
+        // Whoever comes back with another disk must be removed before anything else makes sense.
+        self.nemesis.wiped = self.nemesis.wiped.filter(|wiped| members.contains(wiped));
+        if let Some(wiped) = self.nemesis.wiped {
+            let rest: BTreeSet<NodeId> = voters.iter().copied().filter(|id| *id != wiped).collect();
+            if voters.contains(&wiped) {
+                self.set_voters(Fault::ChangeVoters, leader, rest, false);
+            } else {
+                self.remove_learner(leader, wiped);
+            }
+        } else {
+            match self.nemesis.rng.below(5) {
+                0 | 1 if !strangers.is_empty() => {
+                    let Some(id) = self.nemesis.rng.pick(&strangers).copied() else { return };
+                    self.operate(Fault::AddLearner, leader, format!("add-learner {id} nowait"), |raft| async move {
+                        let _ = raft.add_learner(id, BasicNode::new(format!("n{id}")), false).await;
+                    });
+                }
+                0 if !learners.is_empty() => {
+                    let Some(id) = self.nemesis.rng.pick(&learners).copied() else { return };
+                    self.remove_learner(leader, id);
+                }
+                _ => self.change_voters(leader, &voters, members),
+            }
+        }
+        if interrupt && self.profile.classes.crashes && self.is_up(leader) {
+            let polls = self.nemesis.rng.between(1, 60);
+            self.fault(Fault::InterruptedChange, leader, || format!("after {polls} polls"));
+            self.world.doom(leader, polls, None);
+        }
+    }
+
+    fn remove_learner(&mut self, leader: NodeId, id: NodeId) {
+        self.operate(Fault::RemoveLearner, leader, format!("# removes learner {id}"), |raft| async move {
+            let _ = raft.remove_learners(BTreeSet::from([id])).await;
+        });
+    }
+
+    fn change_voters(&mut self, leader: NodeId, before: &BTreeSet<NodeId>, mut members: Vec<NodeId>) {
+        self.nemesis.rng.shuffle(&mut members);
+        let size = self.nemesis.rng.between(1, members.len() as u64) as usize;
+        members.truncate(size);
+        let voters: BTreeSet<NodeId> = members.into_iter().collect();
+        let retain = self.nemesis.rng.one_in(2);
+        let fault = if voters.is_disjoint(before) {
+            Fault::ReplaceVoters
+        } else if !voters.contains(&leader) {
+            Fault::RemoveLeader
+        } else if retain && !before.is_subset(&voters) {
+            Fault::Demote
+        } else {
+            Fault::ChangeVoters
+        };
+        self.set_voters(fault, leader, voters, retain);
+    }
+
+    fn set_voters(&mut self, fault: Fault, leader: NodeId, voters: BTreeSet<NodeId>, retain: bool) {
+        let names: Vec<String> = voters.iter().map(ToString::to_string).collect();
+        let text = format!("members {}{}", names.join(","), if retain { " retain" } else { "" });
+        self.operate(fault, leader, text, |raft| async move {
+            let _ = raft.change_membership(voters, retain).await;
+        });
+    }
+
+    pub(super) fn elect(&mut self) {
+        let node = self.anybody();
+        let fault = if self.is_leader(node) { Fault::ForcedElectionLeader } else { Fault::ForcedElection };
+        self.operate(fault, node, format!("elect {node}"), |raft| async move {
+            let _ = raft.trigger().elect().await;
+        });
+    }
+
+    pub(super) fn transfer(&mut self) {
+        let to = self.anybody();
+        let Some(leader) = self.leader_now() else { return };
+        self.operate(Fault::Transfer, leader, format!("transfer leader to {to}"), |raft| async move {
+            let _ = raft.transfer_leader(to).await;
+        });
+    }
+
+    pub(super) fn burst_of_writes(&mut self) {
+        let count = self.nemesis.rng.between(50, 400);
+        let Some(leader) = self.leader_now() else { return };
+        self.fault(Fault::Burst, leader, || format!("{count} writes"));
+        self.burst(leader, count);
+    }
+
+    /// Empties a member's disk. One at a time, and only where the committed membership says which disk it means: more
+    /// would be more than any protocol bears.
+    pub(super) fn wipe(&mut self) {
+        let Some(leader) = self.leader_now() else { return };
+        let Some((id, membership)) = self
+            .world
+            .judge()
+            .log(leader)
+            .and_then(|log| log.readable().membership().map(|(id, membership)| (id, membership.clone())))
+        else {
+            return;
+        };
+        let committed = id.index <= self.world.judge().ledger().last_index();
+        let voters: Vec<NodeId> = membership.voter_ids().collect();
+        let settled = committed && !membership.is_joint() && voters.len() >= 3;
+        let stale = self.nemesis.wiped.is_some_and(|wiped| membership.contains(&wiped));
+        let Some(victim) = self.nemesis.rng.pick(&voters).copied() else { return };
+        let bound = membership.node(&victim).and_then(Node::incarnation);
+        if !settled || stale || bound.is_none() || bound != self.world.judge().incarnation(victim) {
+            return;
+        }
+        // A disk that is replaced is no longer damaged.
+        self.nemesis.flipped.remove(&victim);
+        self.kill_node(victim, Some(Loss::Everything));
+        if self.world.wipe(victim) {
+            self.fault(Fault::Wipe, victim, String::new);
+            self.tell(|| format!("wipe {victim}"));
+            self.nemesis.wiped = Some(victim);
+            self.nemesis.troubled.remove(&victim);
+        }
+        self.soon(0, 3_000, Deed::Start(victim));
+    }
+}
