@@ -437,8 +437,8 @@ mod tests {
         let open = |ids: &[(u64, u64)]| {
             let mut store = store_of(3);
             store.complete_oldest();
-            store.submit(WriteId(2), Write::Truncate { since: 2 }).expect("not purged");
-            store.submit(WriteId(3), Write::Append(entries(&[(2, 2), (2, 3), (2, 4)]))).expect("contiguous");
+            store.submit(WriteId(2), Write::Truncate { since: 2 }, None).expect("not purged");
+            store.submit(WriteId(3), Write::Append(entries(&[(2, 2), (2, 3), (2, 4)])), None).expect("contiguous");
             store.resume(&Found { entries: entries(ids), ..Found::default() }).map(|outcome| outcome.kept)
         };
         assert_eq!(open(&[(1, 1), (1, 2), (1, 3)]), Ok(0));

@@ -109,7 +109,9 @@ pub(super) fn seen<A: Application>(entry: &Entry<A::C>) -> SimEntry {
 }
 
 fn seen_membership(membership: &raftwright_core::Membership<NodeId, BasicNode>) -> Option<Membership> {
-    let of = |node: &BasicNode| node.incarnation.map_or_else(SimNode::default, |Incarnation(own)| SimNode::bound(Incarnation(own)));
+    let of = |node: &BasicNode| {
+        node.incarnation.map_or_else(SimNode::default, |Incarnation(own)| SimNode::bound(Incarnation(own)))
+    };
     let nodes = membership.nodes().iter().map(|(id, node)| (*id, of(node))).collect();
     Membership::new(membership.configs().to_vec(), nodes).ok()
 }

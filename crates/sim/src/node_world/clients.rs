@@ -219,10 +219,9 @@ impl Drive {
                 }
             }
         }
-        let pause = self.clients[client].rng.duration(
-            core::time::Duration::from_millis(5),
-            core::time::Duration::from_millis(60),
-        );
+        let pause = self.clients[client]
+            .rng
+            .duration(core::time::Duration::from_millis(5), core::time::Duration::from_millis(60));
         self.later(pause, Due::Again(client, number));
     }
 
@@ -286,9 +285,7 @@ async fn read(raft: Raft<KvApp>, probe: KvMachine, key: u8, reporter: Reporter, 
             reporter.report(Act::Did(Fact::ReadAnswered { committed_at_call, read_log_id }));
             Told::Answer(KvRet::Value(probe.state().get(key)))
         }
-        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-            Told::Elsewhere(forward.leader_id)
-        }
+        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => Told::Elsewhere(forward.leader_id),
         Err(RaftError::APIError(LinearizableReadError::Busy)) => Told::Busy,
         Err(RaftError::APIError(LinearizableReadError::NotConfirmed) | RaftError::Fatal(_)) => Told::Elsewhere(None),
     }

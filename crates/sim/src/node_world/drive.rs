@@ -73,11 +73,8 @@ impl Drive {
     /// All servers are blank and down.
     pub fn new(seed: u64, profile: NodeProfile, omit: Omit, record: bool) -> Self {
         let mut rng = Rng::new(seed ^ 0x6e6f_6465);
-        let wal = WalOptions {
-            segment_bytes: profile.segment_bytes,
-            prepare_step_bytes: 64 << 10,
-            ..WalOptions::default()
-        };
+        let wal =
+            WalOptions { segment_bytes: profile.segment_bytes, prepare_step_bytes: 64 << 10, ..WalOptions::default() };
         let mut world = NodeWorld::of(rng.next_u64(), Kv, WalStores::new(rng.next_u64(), wal));
         if record {
             world.record();

@@ -117,7 +117,11 @@ impl Judge {
             // What a leader appends in one breath with a commit may build on it; what it commits is in its log before.
             if let Act::Submitted(..) = report.act
                 && let Some((node, upto)) = commits.iter().find(|(node, _)| *node == report.node)
-                && self.known.0.get(node).is_some_and(|known| known.boot == report.boot && known.store.readable().holds(upto))
+                && self
+                    .known
+                    .0
+                    .get(node)
+                    .is_some_and(|known| known.boot == report.boot && known.store.readable().holds(upto))
             {
                 self.committed(*node, *upto)?;
             }
@@ -182,7 +186,8 @@ impl Judge {
             boot,
             ..Known::default()
         };
-        let broken = |what| Broken { property: "a reopened log holds what it has promised", source: "fault model S27", what };
+        let broken =
+            |what| Broken { property: "a reopened log holds what it has promised", source: "fault model S27", what };
         if lost_identity {
             return Err(broken(format!("node {node} has the incarnation {incarnation} on a disk that had another")));
         }
@@ -219,7 +224,7 @@ impl Judge {
             Write::Purge { upto } => self.fact(node, Fact::Purging { upto: *upto })?,
         }
         let Some(known) = self.known.0.get_mut(&node) else { return Ok(()) };
-        known.store.submit(id, write).map_err(|bad| Broken {
+        known.store.submit(id, write, None).map_err(|bad| Broken {
             property: "writes fit the log",
             source: "Raft §5.3",
             what: format!("node {node}: {}", bad.0),

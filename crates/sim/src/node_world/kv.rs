@@ -171,10 +171,7 @@ impl RaftStateMachine<KvApp> for KvMachine {
         Ok((state.applied, state.membership.clone()))
     }
 
-    async fn apply(
-        &mut self,
-        entries: Vec<<KvApp as RaftTypeConfig>::Entry>,
-    ) -> Result<Vec<KvRet<u64>>, StorageError> {
+    async fn apply(&mut self, entries: Vec<<KvApp as RaftTypeConfig>::Entry>) -> Result<Vec<KvRet<u64>>, StorageError> {
         let mut state = self.state();
         let mut answers = Vec::with_capacity(entries.len());
         for entry in entries {

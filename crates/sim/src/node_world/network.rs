@@ -183,7 +183,8 @@ impl<C: SimConfig> Client<C> {
         let back = mail.clone();
         let label = mail.label(names.0, &request);
         let job = Job::Call(Arc::new(move |served: &Served<C>| {
-            let (work, back, answer) = (handle(served.raft.clone(), request.clone()), back.clone(), Arc::clone(&answer));
+            let (work, back, answer) =
+                (handle(served.raft.clone(), request.clone()), back.clone(), Arc::clone(&answer));
             let reporter = served.reporter.clone();
             served.runtime.spawn(async move {
                 let Ok(result) = work.await else { return };

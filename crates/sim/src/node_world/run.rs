@@ -231,7 +231,10 @@ fn divergence(drive: &Drive) -> Option<String> {
     let judge = drive.world.judge();
     let last = judge.log(leader)?.durable().last();
     if judge.ledger().last() != last {
-        return Some(format!("the log of leader n{leader} ends with {last:?}, committed is {:?}", judge.ledger().last()));
+        return Some(format!(
+            "the log of leader n{leader} ends with {last:?}, committed is {:?}",
+            judge.ledger().last()
+        ));
     }
     let membership = drive.world.look(leader, |metrics| metrics.membership_config.membership.clone())?;
     if membership.is_joint() {
@@ -246,10 +249,11 @@ fn divergence(drive: &Drive) -> Option<String> {
         let stored = judge.log(*id).and_then(|log| log.durable().last());
         let applied = drive.world.look(*id, |metrics| (metrics.last_applied, metrics.state));
         let same = stored == last
-            && applied.is_some_and(|(applied, state)| {
-                applied == last && (state == ServerState::Leader) == (*id == leader)
-            });
-        (!same).then(|| format!("n{id} ends with {stored:?} and has applied {applied:?}, leader n{leader} ends with {last:?}"))
+            && applied
+                .is_some_and(|(applied, state)| applied == last && (state == ServerState::Leader) == (*id == leader));
+        (!same).then(|| {
+            format!("n{id} ends with {stored:?} and has applied {applied:?}, leader n{leader} ends with {last:?}")
+        })
     })
 }
 

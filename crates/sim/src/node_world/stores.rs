@@ -56,7 +56,8 @@ where
         let wal = self.options;
         let store = self.store(node);
         let options = DataDirOptions { node_id: node, random };
-        let dir = DataDir::open(store.disk.clone(), Path::new(DIRECTORY), options).map_err(|error| error.to_string())?;
+        let dir =
+            DataDir::open(store.disk.clone(), Path::new(DIRECTORY), options).map_err(|error| error.to_string())?;
         let opened = WalLog::<C, SimDisk>::open_with_writer(Arc::new(dir), wal);
         let (log, writer, _) = opened.map_err(|error| error.to_string())?;
         store.writer = Some(writer);

@@ -99,6 +99,8 @@ pub struct NodeWorld<A: Application> {
     tap: Tap,
     /// An empty buffer.
     reports: Vec<Report>,
+    /// What nodes take for committed, as far as the judge does not know it yet.
+    commits: Vec<(NodeId, LogId)>,
     judge: Judge,
     /// Which process dies at the next await, and what its disk loses.
     doomed: Option<(NodeId, Option<Loss>)>,
@@ -127,6 +129,7 @@ impl<A: Application> NodeWorld<A> {
             trace: Trace::default(),
             tap: Tap::default(),
             reports: Vec::new(),
+            commits: Vec::new(),
             judge: Judge::default(),
             doomed: None,
             fallen: Vec::new(),
@@ -357,7 +360,8 @@ impl<A: Application> NodeWorld<A> {
 
     fn judge_reports(&mut self) -> Result<(), Broken> {
         let mut reports: Vec<Report> = self.tap.take(std::mem::take(&mut self.reports));
-        let commits = self.look_at_metrics();
+        self.look_at_metrics();
+        let commits = std::mem::take(&mut self.commits);
         if !reports.is_empty() || !commits.is_empty() {
             self.judge.hear(reports.drain(..), &commits)?;
         }
@@ -365,10 +369,9 @@ impl<A: Application> NodeWorld<A> {
         Ok(())
     }
 
-    /// What each node takes for committed that has something new to tell.
-    fn look_at_metrics(&mut self) -> Vec<(NodeId, LogId)> {
+    /// Learns what each node takes for committed that has something new to tell.
+    fn look_at_metrics(&mut self) {
         let now = self.executor.now();
-        let mut commits = Vec::new();
         for (id, node) in &mut self.nodes {
             let Some(running) = node.running.as_mut() else { continue };
             if !running.metrics.has_changed().unwrap_or(false) {
@@ -392,15 +395,18 @@ impl<A: Application> NodeWorld<A> {
                     running.committed = committed.index;
                     self.trace.note(now, *id, Kind("commit"), [committed.index, 0], || committed.to_string());
                 }
-                commits.push((*id, committed));
+                // The newest word of a node counts.
+                self.commits.retain(|(other, _)| other != id);
+                self.commits.push((*id, committed));
             }
         }
-        commits
     }
 
     fn bury_the_doomed(&mut self) {
-        if let Some(id) = self.executor.take_doomed()
-            && let Some((_, loss)) = self.doomed.take_if(|(doomed, _)| *doomed == id)
+        let Some(id) = self.executor.take_doomed() else { return };
+        // What it has said until now still counts.
+        self.look_at_metrics();
+        if let Some((_, loss)) = self.doomed.take_if(|(doomed, _)| *doomed == id)
             && self.kill(id, loss)
         {
             self.fallen.push(id);

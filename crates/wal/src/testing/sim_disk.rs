@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::inode::{Inode, Loss, Random};
 use crate::disk::{Disk, DiskFile};
+use crate::format::SECTOR;
 
 /// A disk in memory. Clones are handles of the same disk, so that a test can cut the power of a disk that somebody uses;
 /// [`fork`](Self::fork) makes an independent copy. Nothing in it depends on time, threads or addresses: the same calls
@@ -502,6 +503,8 @@ impl DiskFile for SimFile {
         if Inner::is_due(&mut inner.faults.failing_write) {
             inner.counts.faults += 1;
             let part = inner.random.up_to(bytes.len());
+            // A sector arrives whole or not at all, also when the write of which it is a part fails.
+            let part = part.saturating_sub((offset + part) % SECTOR);
             inner.inode_mut(self.inode)?.write(offset, &bytes[..part]);
             return Err(injected("the disk failed to write"));
         }

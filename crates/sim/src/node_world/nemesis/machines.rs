@@ -321,8 +321,7 @@ impl Drive {
     /// it has promised stays promised. One node at a time, since two copies of one entry may be all there are.
     pub(super) fn bit_flip(&mut self) {
         let node = self.anybody();
-        let (place, at, bit) =
-            (self.nemesis.rng.next_u64(), self.nemesis.rng.next_u64(), self.nemesis.rng.below(8));
+        let (place, at, bit) = (self.nemesis.rng.next_u64(), self.nemesis.rng.next_u64(), self.nemesis.rng.below(8));
         if !self.nemesis.flipped.is_empty() || !self.is_up(node) {
             return;
         }

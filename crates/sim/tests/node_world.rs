@@ -1,0 +1,75 @@
+//! Clusters of whole nodes: a few seeds of every profile, twice, and the properties of the simulator itself.
+
+#![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used)] // a test fails by panicking
+
+use raftwright_sim::core_world::{Outcome, ProfileName};
+use raftwright_sim::node_world::run_seed;
+use raftwright_sim::world::{Fault, FaultLog};
+
+/// Runs seeds of a profile; a failing one names the command that repeats it.
+fn pass(profile: ProfileName, seeds: std::ops::Range<u64>) -> Vec<Outcome> {
+    seeds
+        .map(|seed| {
+            let outcome = run_seed(seed, profile, false);
+            if let Some(failure) = &outcome.failure {
+                panic!(
+                    "raftwright-sim replay --world nodes --profile {} --seed {seed} --trace\n{failure}",
+                    profile.name()
+                );
+            }
+            outcome
+        })
+        .collect()
+}
+
+#[test]
+fn calm_clusters_elect_once_and_serve() {
+    for outcome in pass(ProfileName::Calm, 0..2) {
+        assert_eq!(outcome.elections, 1, "seed {}", outcome.seed);
+        assert_eq!(outcome.faults.count(Fault::Loss), 0, "seed {}", outcome.seed);
+        assert!(outcome.operations > 100, "seed {}: {}", outcome.seed, outcome.operations);
+    }
+}
+
+#[test]
+fn clusters_survive_a_bad_network() {
+    pass(ProfileName::Network, 0..2);
+}
+
+#[test]
+fn clusters_survive_crashes_and_bad_disks() {
+    pass(ProfileName::Crashes, 0..3);
+}
+
+#[test]
+fn clusters_survive_changes_of_their_membership() {
+    pass(ProfileName::Membership, 0..3);
+}
+
+#[test]
+fn mixed_seeds_differ_in_kind_and_their_faults_really_happen() {
+    let mut faults = FaultLog::default();
+    for outcome in pass(ProfileName::Mixed, 0..8) {
+        faults.merge(&outcome.faults);
+    }
+    assert!(faults.kinds() >= 40, "only {} kinds", faults.kinds());
+    let impossible: Vec<_> = Fault::ALL.iter().filter(|fault| !fault.in_nodes() && faults.count(**fault) > 0).collect();
+    assert!(impossible.is_empty(), "{impossible:?} are not in the table of whole nodes");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_to_the_bit() {
+    for profile in [ProfileName::Crashes, ProfileName::Membership] {
+        let (first, second) = (run_seed(3, profile, true), run_seed(3, profile, true));
+        assert_eq!(first.trace, second.trace);
+        assert_eq!(first, second);
+        assert_ne!(first.trace_hash, run_seed(4, profile, false).trace_hash);
+    }
+}
+
+#[test]
+fn whether_a_trace_is_kept_changes_nothing() {
+    let (kept, not_kept) = (run_seed(3, ProfileName::Mixed, true), run_seed(3, ProfileName::Mixed, false));
+    assert_eq!(kept.trace_hash, not_kept.trace_hash);
+    assert!(kept.trace.len() > 1_000 && not_kept.trace.is_empty());
+}
