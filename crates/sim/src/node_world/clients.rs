@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use raftwright_core::ReadPolicy;
 use raftwright_node::Raft;
 use raftwright_traits::{AsyncRuntime, ClientWriteError, LinearizableReadError, RaftError};
 
@@ -274,12 +275,18 @@ async fn write(raft: Raft<KvApp>, order: Order) -> Told {
         Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => Told::Elsewhere(forward.leader_id),
         Err(RaftError::APIError(ClientWriteError::Busy)) => Told::Busy,
         Err(RaftError::APIError(ClientWriteError::Unknown(_))) => Told::Unknown,
-        Err(RaftError::APIError(ClientWriteError::Superseded) | RaftError::Fatal(_)) => Told::Elsewhere(None),
+        // Each says that the command is surely not applied.
+        Err(
+            RaftError::APIError(
+                ClientWriteError::Superseded | ClientWriteError::Expired | ClientWriteError::LeaderChanged,
+            )
+            | RaftError::Fatal(_),
+        ) => Told::Elsewhere(None),
     }
 }
 
 async fn read(raft: Raft<KvApp>, probe: KvMachine, key: u8, reporter: Reporter, committed_at_call: u64) -> Told {
-    match raft.ensure_linearizable().await {
+    match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
         Ok(log_id) => {
             let read_log_id = log_id.unwrap_or_default();
             reporter.report(Act::Did(Fact::ReadAnswered { committed_at_call, read_log_id }));
