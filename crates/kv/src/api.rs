@@ -141,6 +141,16 @@ pub struct ChangeAnswer {
     pub position: Position,
 }
 
+/// The answer to `POST /snapshot`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotAnswer {
+    /// Index of the last log entry in the snapshot.
+    pub snapshot: u64,
+    /// Where the answering server stands.
+    #[serde(flatten)]
+    pub position: Position,
+}
+
 /// The body of `PUT /kv/{key}` when its content type is JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -248,6 +258,9 @@ pub struct Progress {
     pub committed: u64,
     /// Index of the last entry that it has applied.
     pub applied: u64,
+    /// Index of the last entry in its newest snapshot; 0 if it has none.
+    #[serde(default)]
+    pub snapshot: u64,
 }
 
 /// What a server knows of itself and of its cluster: the answer to `GET /state`.
@@ -275,6 +288,9 @@ pub struct NodeState {
     pub committed: u64,
     /// Index of the last entry that it has applied.
     pub applied: u64,
+    /// Index of the last entry in its newest snapshot; 0 if it has none.
+    #[serde(default)]
+    pub snapshot: u64,
     /// Index of the last entry that it has dropped behind a snapshot.
     pub purged: u64,
     /// Whether a change of the voters is under way.

@@ -70,6 +70,9 @@ pub trait Node: Send + Sync + 'static {
     /// Removes a learner. Answers the index of the change in the log.
     fn remove_learner(&self, id: u64) -> impl Future<Output = Result<u64, CallError>> + Send;
 
+    /// Has a snapshot of this server's own state built. Answers the index of the last log entry in it, once it is durable.
+    fn snapshot(&self) -> impl Future<Output = Result<u64, CallError>> + Send;
+
     /// Hands the leadership over.
     fn transfer_leader(&self, to: u64) -> impl Future<Output = Result<(), CallError>> + Send;
 }

@@ -108,6 +108,7 @@ impl Node for KvServer {
             last_log: index(metrics.last_log_id),
             committed: index(metrics.committed),
             applied: index(metrics.last_applied),
+            snapshot: index(metrics.snapshot),
             purged: index(metrics.purged),
             joint: metrics.membership_config.membership.is_joint(),
             members: members(&metrics),
@@ -123,6 +124,7 @@ impl Node for KvServer {
             last_log: state.last_log,
             committed: state.committed,
             applied: state.applied,
+            snapshot: state.snapshot,
         };
         let mut asking = JoinSet::new();
         for member in state.members.iter().filter(|member| member.id != state.id).cloned() {
@@ -174,6 +176,10 @@ impl Node for KvServer {
 
     async fn remove_learner(&self, id: u64) -> Result<u64, CallError> {
         self.client.remove_learners(BTreeSet::from([id])).await.map_err(change_error)
+    }
+
+    async fn snapshot(&self) -> Result<u64, CallError> {
+        self.server.snapshot().await.map_err(|error| CallError::new(ErrorKind::Unavailable, error.to_string()))
     }
 
     async fn transfer_leader(&self, to: u64) -> Result<(), CallError> {
@@ -244,6 +250,7 @@ fn progress(status: &NodeStatus) -> Option<Progress> {
         last_log: status.last_log_index.unwrap_or(0),
         committed: status.committed_index.unwrap_or(0),
         applied: status.applied_index.unwrap_or(0),
+        snapshot: status.snapshot_index.unwrap_or(0),
     })
 }
 

@@ -8,6 +8,9 @@ use raftwright_traits::{BasicNode, Entry, RaftTypeConfig, StandardLeaderId, Toki
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EasyConfig;
 
+/// The content of a snapshot: a file among the snapshots of the server's data directory.
+pub type EasySnapshot = raftwright_wal::SnapshotFile;
+
 impl RaftTypeConfig for EasyConfig {
     type D = Bytes;
     type R = Bytes;
@@ -15,7 +18,7 @@ impl RaftTypeConfig for EasyConfig {
     type Node = BasicNode;
     type LeaderId = StandardLeaderId<u64>;
     type Entry = Entry<Self>;
-    type SnapshotData = std::io::Cursor<Vec<u8>>;
+    type SnapshotData = EasySnapshot;
     type AsyncRuntime = TokioRuntime;
 
     fn data_size(data: &Bytes) -> usize {

@@ -22,8 +22,7 @@
 //!
 //! # What it does not do yet
 //!
-//! State is held in memory and made anew from the log when a server starts; the log is never cut short. A node that is
-//! given to the cluster later gets the whole log.
+//! State is held in memory. A server that starts makes it of its newest snapshot and the log behind that.
 
 mod client;
 mod cluster;
@@ -43,9 +42,9 @@ pub use client::{
     ATTEMPT_TIMEOUT, CLIENT_CONNECTIONS_MAX, CLIENT_DEADLINE, CLIENT_DEADLINE_MAX, Client, ClientError, REDIRECTS_MAX,
     RETRY_BUDGET_CALLS, RETRY_BUDGET_MAX,
 };
-pub use cluster::{Cluster, ClusterError, LEADER_WAIT_MAX};
+pub use cluster::{CATCH_UP_MAX, Cluster, ClusterError, LEADER_WAIT_MAX};
 pub use cluster_id::ClusterId;
-pub use easy_config::EasyConfig;
+pub use easy_config::{EasyConfig, EasySnapshot};
 pub use envelope::Envelope;
 pub use protocol::{AdminRequest, Leader, Member, Members, NodeStatus, RequestError};
 pub use replicated::Replicated;

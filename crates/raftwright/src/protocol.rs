@@ -251,6 +251,8 @@ pub struct NodeStatus {
     pub committed_index: Option<u64>,
     /// Index of the last entry that it has applied.
     pub applied_index: Option<u64>,
+    /// Index of the last entry in its newest snapshot.
+    pub snapshot_index: Option<u64>,
     /// Why it has stopped, if it has.
     pub failure: Option<String>,
 }

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raftwright_net::{Fault, FaultCode, RaftService, Session};
-use raftwright_node::Raft;
+use raftwright_node::{Raft, WaitError};
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, BasicNode, ChangeMembershipError, ClientWriteError, Fatal,
-    ForwardToLeader, HeartbeatRequest, HeartbeatResponse, LinearizableReadError, Node, RaftError, ReadIndexRequest,
-    ReadIndexResponse, ReadPolicy, Span, TransferLeaderError, TransferLeaderRequest, UnknownReason, VoteRequest,
-    VoteResponse,
+    ForwardToLeader, HeartbeatRequest, HeartbeatResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+    LinearizableReadError, LogIdOption, LogIndex, Node, RaftError, ReadIndexRequest, ReadIndexResponse, ReadPolicy,
+    Snapshot, Span, TransferLeaderError, TransferLeaderRequest, UnknownReason, VoteRequest, VoteResponse,
 };
 use tokio::time::timeout;
 
 use crate::cluster_id::ClusterId;
-use crate::easy_config::EasyConfig;
+use crate::easy_config::{EasyConfig, EasySnapshot};
 use crate::gate::NodeGate;
 use crate::protocol::{AdminRequest, Leader, Member, Members, NodeStatus, Op, Request, RequestError, encode_answer};
 use crate::replicated::Replicated;
@@ -27,6 +27,12 @@ pub const COMMAND_BYTES_MAX: usize = 16 << 20;
 
 /// Longest time that a client's request is worked on, whatever the client says. Clients ask again well before it.
 pub const REQUEST_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How long a snapshot that was asked for may take before it is asked for again: an older one may have been on its way.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is asked for.
+const SNAPSHOT_TRIES: u32 = 30;
 
 /// The node behind a server: shared by its listener, its clients and its handle.
 pub(crate) struct Service<SM> {
@@ -162,6 +168,27 @@ impl<SM: StateMachine> Service<SM> {
         }
     }
 
+    /// Has a snapshot built that holds all that is applied now, and waits until it is durable.
+    pub(crate) async fn snapshot(&self) -> Result<LogIndex, RequestError> {
+        let goal = self.raft.metrics().borrow().last_applied.index_or_zero();
+        let mut tries = 0;
+        loop {
+            self.raft.trigger().snapshot().await.map_err(|fatal| stopped(&fatal))?;
+            let wait = self.raft.wait(Some(SNAPSHOT_PATIENCE)).snapshot_at_least(goal, "the snapshot is built").await;
+            tries += 1;
+            match wait {
+                Ok(metrics) => return Ok(metrics.snapshot.index_or_zero()),
+                Err(WaitError::Stopped { why, .. }) => return Err(stopped(&why)),
+                // An older one was being built when it was asked for, or the build has failed.
+                Err(WaitError::Timeout(_)) if tries < SNAPSHOT_TRIES => {}
+                Err(WaitError::Timeout(what)) => {
+                    let text = format!("not in time: {what}; the log of the server says whether a build has failed");
+                    return Err(RequestError::Refused(text));
+                }
+            }
+        }
+    }
+
     /// Where this node stands.
     pub(crate) fn status(&self) -> NodeStatus {
         let metrics = self.raft.metrics();
@@ -181,6 +208,7 @@ impl<SM: StateMachine> Service<SM> {
             last_log_index: metrics.last_log_id.map(|id| id.index),
             committed_index: metrics.committed.map(|id| id.index),
             applied_index: metrics.last_applied.map(|id| id.index),
+            snapshot_index: metrics.snapshot.map(|id| id.index),
             failure: metrics.running_state.as_ref().err().map(ToString::to_string),
         }
     }
@@ -263,6 +291,25 @@ impl<SM: StateMachine> RaftService<EasyConfig> for Peers<SM> {
 
     async fn transfer_leader(&self, rpc: TransferLeaderRequest<EasyConfig>) -> Result<(), Fault> {
         self.0.raft.handle_transfer_leader(rpc).await.map_err(|fatal| fault(&fatal))
+    }
+
+    async fn check_snapshot(
+        &self,
+        head: &InstallSnapshotRequest<EasyConfig>,
+    ) -> Result<Option<InstallSnapshotResponse<EasyConfig>>, Fault> {
+        self.0.raft.check_snapshot(head).await.map_err(|fatal| fault(&fatal))
+    }
+
+    async fn begin_receiving_snapshot(&self) -> Result<EasySnapshot, Fault> {
+        self.0.raft.begin_receiving_snapshot().await.map_err(|fatal| fault(&fatal))
+    }
+
+    async fn install_full_snapshot(
+        &self,
+        head: InstallSnapshotRequest<EasyConfig>,
+        snapshot: Snapshot<EasyConfig>,
+    ) -> Result<InstallSnapshotResponse<EasyConfig>, Fault> {
+        self.0.raft.install_full_snapshot(head, snapshot).await.map_err(|fatal| fault(&fatal))
     }
 
     async fn on_client(&self, _: &Session, request: Bytes) -> Result<Bytes, Fault> {

@@ -1,7 +1,7 @@
 //! Why a server does not start.
 
 use raftwright_traits::{ConfigError, Fatal};
-use raftwright_wal::{DataDirError, OpenError};
+use raftwright_wal::{DataDirError, OpenError, SnapshotError};
 
 /// Why a server does not start. The text is one sentence that says what is wrong, where, and what to do. Nothing was left
 /// running; a data directory that was opened may have been made, and its boot epoch counted up.
@@ -30,6 +30,9 @@ pub enum StartError {
     /// The log in the data directory cannot be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
+    /// The snapshots in the data directory cannot be opened.
+    #[error("the snapshots in the data directory cannot be opened: {0}")]
+    Snapshots(SnapshotError),
     /// The node does not come up.
     #[error("{0}")]
     Node(#[from] Fatal),

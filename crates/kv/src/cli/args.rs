@@ -115,6 +115,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: DataCommand,
     },
+    /// Have the first endpoint's server build a snapshot of its state now; the log before it goes
+    Snapshot,
     /// Hand the leadership to another server
     TransferLeader {
         /// The server that shall lead
@@ -134,11 +136,40 @@ pub struct DemoArgs {
     /// Leave the cluster running at the end, until Ctrl-C
     #[arg(long)]
     pub keep: bool,
+    /// Instead: so long of full load, with a follower killed every 20 seconds and another replaced by a new server every
+    /// minute; no write may be lost, nobody elected, and no memory grow
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub soak: Option<Duration>,
+    /// Instead: a snapshot of this size is sent to a new server, over a link that is cut, while writes go on; like 256MiB or 1GiB
+    #[arg(long, value_name = "BYTES", value_parser = parse::bytes, conflicts_with = "soak")]
+    pub big_snapshot: Option<u64>,
+    /// Instead: so many small writes, in one process, with a follower behind a slow link; prints how much memory it holds
+    #[arg(long, value_name = "WRITES", conflicts_with_all = ["soak", "big_snapshot"])]
+    pub memory_run: Option<u64>,
+    /// How often the link is cut
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub cuts: u32,
+    /// Bytes of it that may be sent a second, like 32MiB
+    #[arg(long, value_name = "BYTES", value_parser = parse::bytes)]
+    pub snapshot_rate: Option<u64>,
+    /// Have the servers build a snapshot every so many log entries
+    #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub snapshot_every: Option<u64>,
 }
 
 impl Default for DemoArgs {
     fn default() -> Self {
-        Self { writes: 20_000, nodes: 3, keep: false }
+        Self {
+            writes: 20_000,
+            nodes: 3,
+            keep: false,
+            soak: None,
+            big_snapshot: None,
+            memory_run: None,
+            cuts: 5,
+            snapshot_rate: None,
+            snapshot_every: None,
+        }
     }
 }
 
@@ -175,6 +206,15 @@ pub struct ServeArgs {
     /// is drawn between this and twice this
     #[arg(long, env = "RAFTWRIGHT_ELECTION_TIMEOUT", value_parser = parse::duration, value_name = "TIME")]
     pub election_timeout: Option<Duration>,
+    /// Build a snapshot every so many log entries; the log before it goes. Without it, every 100000 entries or 256 MiB
+    #[arg(long, env = "RAFTWRIGHT_SNAPSHOT_EVERY", value_name = "ENTRIES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub snapshot_every: Option<u64>,
+    /// How many log entries to keep behind a snapshot, so that a server that lacks a few of them needs no snapshot
+    #[arg(long, env = "RAFTWRIGHT_SNAPSHOT_LOG_KEEP", value_name = "ENTRIES")]
+    pub snapshot_log_keep: Option<u64>,
+    /// Most bytes of snapshots to send a second, to all servers together, like 32MiB; without it, there is no bound
+    #[arg(long, env = "RAFTWRIGHT_SNAPSHOT_RATE", value_name = "BYTES", value_parser = parse::bytes)]
+    pub snapshot_rate: Option<u64>,
     /// Exit when stdin is closed: a server that is started by a program dies with it
     #[arg(long)]
     pub exit_on_stdin_close: bool,

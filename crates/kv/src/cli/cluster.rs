@@ -1,8 +1,8 @@
-//! `init`, `status`, `member`, `transfer-leader`.
+//! `init`, `status`, `member`, `snapshot`, `transfer-leader`.
 
 use serde::Serialize;
 
-use crate::api::{ChangeAnswer, Member, ServerStatus};
+use crate::api::{ChangeAnswer, Member, Progress, ServerStatus};
 use crate::cli::args::{Format, InitArgs, MemberCommand, RemoteArgs};
 use crate::cli::keys::{print_json, print_text};
 use crate::cli::{Failure, Table};
@@ -18,6 +18,18 @@ pub(super) async fn transfer_leader(remote: &RemoteArgs, id: u64) -> Result<(), 
     match remote.format_or(Format::Simple) {
         Format::Json => print_json(&position),
         Format::Table | Format::Simple => print_text(&format!("server {id} takes over\n")),
+    }
+}
+
+pub(super) async fn snapshot(remote: &RemoteArgs) -> Result<(), Failure> {
+    let mut client = remote.client();
+    let answer = client.snapshot().await?;
+    match remote.format_or(Format::Simple) {
+        Format::Json => print_json(&answer),
+        Format::Table | Format::Simple => {
+            let (endpoint, index) = (client.endpoint(), answer.snapshot);
+            print_text(&format!("{endpoint} has a snapshot of everything up to log entry {index}\n"))
+        }
     }
 }
 
@@ -83,13 +95,13 @@ pub(super) async fn status(remote: &RemoteArgs) -> Result<(), Failure> {
 
 /// LAG is what a server has yet to apply of what the cluster is known to have committed.
 pub(crate) fn status_table(servers: &[ServerStatus]) -> Table {
-    let mut table = Table::new(["ID", "ADDRESS", "ROLE", "TERM", "LAST LOG", "COMMIT", "APPLIED", "LAG"]);
+    let mut table = Table::new(["ID", "ADDRESS", "ROLE", "TERM", "LAST LOG", "COMMIT", "APPLIED", "SNAPSHOT", "LAG"]);
     let progress = servers.iter().filter_map(|server| server.progress.as_ref());
     let committed = progress.map(|progress| progress.committed).max().unwrap_or(0);
     for server in servers {
         let (id, addr) = (server.id.to_string(), server.addr.clone());
         let Some(progress) = &server.progress else {
-            table.row([[id, addr, "unreachable".to_owned()].as_slice(), &["-"; 5].map(str::to_owned)].concat());
+            table.row([[id, addr, "unreachable".to_owned()].as_slice(), &["-"; 6].map(str::to_owned)].concat());
             continue;
         };
         let role = match &server.error {
@@ -97,7 +109,8 @@ pub(crate) fn status_table(servers: &[ServerStatus]) -> Table {
             None => progress.role.to_string(),
         };
         let lag = committed.saturating_sub(progress.applied);
-        let numbers = [progress.term, progress.last_log, progress.committed, progress.applied, lag];
+        let Progress { role: _, term, last_log, committed, applied, snapshot } = *progress;
+        let numbers = [term, last_log, committed, applied, snapshot, lag];
         table.row([[id, addr, role].as_slice(), &numbers.map(|number| number.to_string())].concat());
     }
     table
@@ -111,11 +124,11 @@ mod tests {
     #[test]
     fn a_server_that_does_not_answer_has_a_row() {
         let addr = || "h:1".to_owned();
-        let progress = Progress { role: Role::Leader, term: 2, last_log: 9, committed: 9, applied: 7 };
+        let progress = Progress { role: Role::Leader, term: 2, last_log: 9, committed: 9, applied: 7, snapshot: 5 };
         let servers = [
             ServerStatus { id: 1, addr: addr(), voter: true, progress: Some(progress), error: None },
             ServerStatus { id: 2, addr: addr(), voter: true, progress: None, error: Some("gone".to_owned()) },
         ];
-        assert_eq!(status_table(&servers).simple(), "1 h:1 leader 2 9 9 7 2\n2 h:1 unreachable - - - - -\n");
+        assert_eq!(status_table(&servers).simple(), "1 h:1 leader 2 9 9 7 5 2\n2 h:1 unreachable - - - - - -\n");
     }
 }

@@ -32,6 +32,21 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     millis.filter(|millis| *millis > 0).map(Duration::from_millis).ok_or_else(wrong_duration)
 }
 
+/// `500`, `4KiB`, `32MiB`, `1GiB`.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "a number of bytes is like 4096, 64KiB, 32MiB or 1GiB, and more than 0".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let factor = match text.get(digits.len()..) {
+        Some("" | "B") => 1,
+        Some("KiB") => 1 << 10,
+        Some("MiB") => 1 << 20,
+        Some("GiB") => 1 << 30,
+        Some(_) | None => return Err(wrong()),
+    };
+    number.checked_mul(factor).filter(|bytes| *bytes > 0).ok_or_else(wrong)
+}
+
 fn wrong_duration() -> String {
     "a time is like 500ms, 2s or 1m, and more than 0".to_owned()
 }
@@ -48,6 +63,17 @@ mod tests {
         assert_eq!(duration("1m"), Ok(Duration::from_secs(60)));
         for wrong in ["", "s", "0", "0s", "-1s", "1.5s", "1h", "99999999999999999999", "18446744073709551615m"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(bytes("500"), Ok(500));
+        assert_eq!(bytes("64KiB"), Ok(64 << 10));
+        assert_eq!(bytes("32MiB"), Ok(32 << 20));
+        assert_eq!(bytes("1GiB"), Ok(1 << 30));
+        for wrong in ["", "MiB", "0", "0GiB", "1GB", "-1", "1.5MiB", "99999999999GiB"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raftwright::{Config, Server};
+use raftwright::net::Limits;
+use raftwright::{Config, Server, SnapshotPolicy};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -101,6 +102,12 @@ fn config(args: &ServeArgs) -> Result<Config, Failure> {
             config.election_timeout_min, config.heartbeat_interval
         )));
     }
+    if let Some(entries) = args.snapshot_every {
+        config.snapshot_policy = SnapshotPolicy::LogsSinceLast(entries);
+    }
+    if let Some(entries) = args.snapshot_log_keep {
+        config.max_in_snapshot_log_to_keep = entries;
+    }
     config.validate().map_err(|error| Failure::usage(error.to_string()))
 }
 
@@ -136,6 +143,9 @@ async fn start(args: &ServeArgs, config: Config) -> Result<KvServer, Failure> {
         .listen(args.peer_listen.to_string())
         .cluster_name(&args.cluster_name)
         .config(config);
+    if let Some(rate) = args.snapshot_rate {
+        builder = builder.limits(Limits { snapshot_bytes_per_second: rate, ..Limits::default() });
+    }
     if let Some(advertised) = &args.advertise_peer {
         builder = builder.advertise(advertised);
     }

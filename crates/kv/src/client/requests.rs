@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{
-    AddBody, ChangeAnswer, ErrorBody, ErrorKind, Member, NodeState, Position, ScanAnswer, ServerStatus, WriteAnswer,
+    AddBody, ChangeAnswer, ErrorBody, ErrorKind, Member, NodeState, Position, ScanAnswer, ServerStatus, SnapshotAnswer,
+    WriteAnswer,
 };
 use crate::client::connection::Outgoing;
 use crate::client::{Connection, Response, TransportError};
@@ -209,6 +210,15 @@ impl Client {
     /// See [`ClientError::kind`] for what may have happened.
     pub async fn remove_member(&mut self, id: u64) -> Result<ChangeAnswer, ClientError> {
         let response = self.ask((Method::DELETE, &format!("/member/{id}"), &[], Bytes::new())).await?;
+        self.parsed(&response)
+    }
+
+    /// `POST /snapshot`: the asked server builds a snapshot of its own state.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub async fn snapshot(&mut self) -> Result<SnapshotAnswer, ClientError> {
+        let response = self.ask((Method::POST, "/snapshot", &[], Bytes::new())).await?;
         self.parsed(&response)
     }
 

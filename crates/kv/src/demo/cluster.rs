@@ -1,6 +1,7 @@
 //! The servers together.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,6 +37,13 @@ impl Endpoints {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn make_room(&self, at: usize) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() <= at {
+            all.resize(at + 1, String::new());
+        }
+    }
+
     fn set(&self, at: usize, endpoint: &str) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = all.get_mut(at) {
@@ -49,23 +57,97 @@ pub(super) struct Cluster {
     specs: BTreeMap<u64, Spec>,
     running: BTreeMap<u64, Process>,
     endpoints: Endpoints,
+    /// The place of each server among the endpoints. One that takes another's place has another id.
+    places: BTreeMap<u64, usize>,
+    name: String,
+    flags: Vec<String>,
+    /// The id that the next server gets.
+    next_id: u64,
 }
 
 impl Cluster {
     /// A cluster that is yet to be started.
-    pub(super) fn new(nodes: u64) -> Result<Self, Failure> {
+    pub(super) fn new(nodes: u64, flags: Vec<String>) -> Result<Self, Failure> {
         let directory = tempfile::Builder::new()
             .prefix("raftwright-demo-")
             .tempdir()
             .map_err(|error| Failure::new(format!("cannot make a temporary directory: {error}: set TMPDIR to one")))?;
         let name = directory.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let spec = |id| Spec::new(id, directory.path(), &name).map(|spec| (id, spec));
-        let specs: BTreeMap<u64, Spec> = (1..=nodes)
-            .map(spec)
-            .collect::<Result<_, _>>()
-            .map_err(|error| Failure::new(format!("cannot get a port on 127.0.0.1: {error}")))?;
-        let endpoints = Endpoints::of(vec![String::new(); specs.len()]);
-        Ok(Self { directory, specs, running: BTreeMap::new(), endpoints })
+        let endpoints = Endpoints::of(Vec::new());
+        let (specs, running, places) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut cluster = Self { directory, specs, running, endpoints, places, name, flags, next_id: 1 };
+        for place in 0..nodes {
+            cluster.add(usize::try_from(place).unwrap_or(usize::MAX))?;
+        }
+        Ok(cluster)
+    }
+
+    /// A new server, yet to be started, in this place among the endpoints.
+    pub(super) fn add(&mut self, place: usize) -> Result<u64, Failure> {
+        let id = self.next_id;
+        let spec = Spec::new(id, self.directory.path(), &self.name);
+        let mut spec = spec.map_err(|error| Failure::new(format!("cannot get a port on 127.0.0.1: {error}")))?;
+        spec.flags.clone_from(&self.flags);
+        self.next_id += 1;
+        self.specs.insert(id, spec);
+        self.places.insert(id, place);
+        self.endpoints.make_room(place);
+        Ok(id)
+    }
+
+    /// Kills a server and removes all that it has stored. Returns its place, which another may take.
+    pub(super) async fn wipe(&mut self, id: u64) -> Result<usize, Failure> {
+        if self.running.contains_key(&id) {
+            self.kill(id).await?;
+        }
+        if let Some(spec) = self.specs.remove(&id) {
+            let data = spec.data();
+            std::fs::remove_dir_all(&data)
+                .map_err(|error| Failure::new(format!("cannot remove {}: {error}", data.display())))?;
+        }
+        Ok(self.places.remove(&id).unwrap_or_default())
+    }
+
+    pub(super) fn spec_mut(&mut self, id: u64) -> Option<&mut Spec> {
+        self.specs.get_mut(&id)
+    }
+
+    /// Where the peers of a server reach it.
+    pub(super) fn reached_at(&self, id: u64) -> Option<String> {
+        self.specs.get(&id).map(|spec| spec.reached_at().to_owned())
+    }
+
+    /// Where a server that runs listens for its peers.
+    pub(super) fn listens_at(&self, id: u64) -> Option<SocketAddr> {
+        self.running.get(&id)?.peer.parse().ok()
+    }
+
+    /// Where a server stores what it stores.
+    pub(super) fn data_of(&self, id: u64) -> PathBuf {
+        self.specs.get(&id).map(Spec::data).unwrap_or_default()
+    }
+
+    /// The servers that run, with their places and the memory that they hold.
+    pub(super) fn resident(&self) -> Vec<(usize, Option<u64>)> {
+        let place = |id| self.places.get(id).copied().unwrap_or_default();
+        self.running.iter().map(|(id, process)| (place(id), process.resident())).collect()
+    }
+
+    /// The first server that should run and does not.
+    pub(super) fn fallen(&mut self) -> Option<u64> {
+        self.running.iter_mut().find_map(|(id, process)| (!process.is_running()).then_some(*id))
+    }
+
+    /// What the servers have said of panics.
+    pub(super) fn panics(&self) -> Vec<String> {
+        let logs = std::fs::read_dir(self.directory.path()).into_iter().flatten().flatten();
+        let texts = logs.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "log"));
+        let texts = texts.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+        texts
+            .flat_map(|text| {
+                text.lines().filter(|line| line.contains("panicked")).map(str::to_owned).collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -94,7 +176,7 @@ impl Cluster {
             tokio::time::sleep(START_PAUSE).await;
         };
         spec.peer.clone_from(&process.peer);
-        self.endpoints.set(usize::try_from(id - 1).unwrap_or(usize::MAX), &process.http);
+        self.endpoints.set(self.places.get(&id).copied().unwrap_or(usize::MAX), &process.http);
         self.running.insert(id, process);
         Ok(())
     }
@@ -109,7 +191,8 @@ impl Cluster {
 
     /// Makes the blank servers a cluster.
     pub(super) async fn initialize(&self) -> Result<(), Failure> {
-        let members: Vec<(u64, String)> = self.specs.values().map(|spec| (spec.id, spec.peer.clone())).collect();
+        let members: Vec<(u64, String)> =
+            self.specs.values().map(|spec| (spec.id, spec.reached_at().to_owned())).collect();
         Client::new(self.endpoints.all(), PATIENCE).init(&members).await?;
         Ok(())
     }
@@ -141,7 +224,13 @@ impl Cluster {
         }
     }
 
-    async fn states(&self) -> Vec<NodeState> {
+    /// A client of the server in this place, or of all if it has none.
+    pub(super) fn client_of(&self, id: u64) -> Client {
+        let one = self.running.get(&id).map(|process| vec![process.http.clone()]);
+        Client::new(one.unwrap_or_else(|| self.endpoints.all()), PATIENCE)
+    }
+
+    pub(super) async fn states(&self) -> Vec<NodeState> {
         let mut states = Vec::new();
         for process in self.running.values() {
             if let Ok(state) = Client::new([process.http.clone()], STATE_TIMEOUT).state().await {

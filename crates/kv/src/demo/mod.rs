@@ -4,12 +4,18 @@
 //! No process outlives it. Each server is told to exit when its stdin closes, and the only other end of that pipe is in
 //! this process: however it ends, the servers end too. In the ordinary cases they are killed, or stopped, and waited for.
 
+mod big_snapshot;
 mod cluster;
 mod keys;
 mod load;
+mod memory;
+mod memory_run;
 mod process;
+mod proxy;
+mod soak;
 mod story;
 mod verify;
+mod versions;
 
 use std::time::{Duration, Instant};
 
@@ -42,9 +48,18 @@ struct Outcome {
 /// # Errors
 /// A write was lost or is wrong, or the cluster did not do what it should; the sentence says what.
 pub async fn run(args: DemoArgs) -> Result<(), Failure> {
+    if let Some(bytes) = args.big_snapshot {
+        return big_snapshot::run(&args, bytes).await;
+    }
+    if let Some(writes) = args.memory_run {
+        return memory_run::run(writes).await;
+    }
+    if let Some(length) = args.soak {
+        return soak::run(&args, length).await;
+    }
     let mut interrupts = Interrupts::new()?;
     let story = Story::new();
-    let mut cluster = Cluster::new(args.nodes)?;
+    let mut cluster = Cluster::new(args.nodes, flags(&args))?;
     let outcome = tokio::select! {
         biased;
         () = interrupts.next() => Err(Failure::interrupted()),
@@ -86,6 +101,14 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
         return Err(Failure::new("acknowledged writes are lost or wrong: this must never happen"));
     }
     stopped
+}
+
+/// What the servers are started with besides what each needs.
+fn flags(args: &DemoArgs) -> Vec<String> {
+    match args.snapshot_every {
+        Some(entries) => vec![format!("--snapshot-every={entries}"), "--snapshot-log-keep=100".to_owned()],
+        None => Vec::new(),
+    }
 }
 
 async fn play(args: &DemoArgs, cluster: &mut Cluster, story: &Story) -> Result<Outcome, Failure> {

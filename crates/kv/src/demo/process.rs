@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::cli::Failure;
 use crate::demo::PATIENCE;
+use crate::demo::memory::resident;
 use crate::limits::DRAIN_TIMEOUT;
 
 /// How long a server may take to stop in order, beyond the time that it gives its requests.
@@ -25,6 +26,10 @@ pub(super) struct Spec {
     pub(super) cluster_name: String,
     /// Where it listens for its peers: always where the membership knows it.
     pub(super) peer: String,
+    /// Where its peers are told to reach it, if not there.
+    pub(super) advertise: Option<String>,
+    /// What else `serve` is given.
+    pub(super) flags: Vec<String>,
     /// Keeps that port while the server does not run.
     _kept: Option<TcpSocket>,
 }
@@ -47,14 +52,20 @@ impl Spec {
             (any, None)
         };
         let (directory, cluster_name) = (directory.to_owned(), cluster_name.to_owned());
-        Ok(Self { id, directory, cluster_name, peer: peer.to_string(), _kept: kept })
+        let peer = peer.to_string();
+        Ok(Self { id, directory, cluster_name, peer, advertise: None, flags: Vec::new(), _kept: kept })
     }
 
     pub(super) fn log(&self) -> PathBuf {
         self.directory.join(format!("server-{}.log", self.id))
     }
 
-    fn data(&self) -> PathBuf {
+    /// Where its peers reach it.
+    pub(super) fn reached_at(&self) -> &str {
+        self.advertise.as_deref().unwrap_or(&self.peer)
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
         self.directory.join(format!("data-{}", self.id))
     }
 }
@@ -81,6 +92,10 @@ impl Process {
         command.arg("--id").arg(spec.id.to_string()).arg("--data-dir").arg(spec.data());
         command.arg("--peer-listen").arg(&spec.peer).arg("--http-listen").arg("127.0.0.1:0");
         command.arg("--cluster-name").arg(&spec.cluster_name);
+        if let Some(advertise) = &spec.advertise {
+            command.arg("--advertise-peer").arg(advertise);
+        }
+        command.args(&spec.flags);
         // The user's settings are meant for the user's servers.
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("RAFTWRIGHT_")) {
@@ -97,6 +112,16 @@ impl Process {
             Ok(None) => Err(failed("it ended", &last_line(&spec.log()))),
             Err(_) => Err(failed("it does not become ready", &last_line(&spec.log()))),
         }
+    }
+
+    /// How many bytes of memory it holds, as the system counts them; `None` where that is not known.
+    pub(super) fn resident(&self) -> Option<u64> {
+        resident(self.child.id()?)
+    }
+
+    /// Whether it still runs.
+    pub(super) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// SIGKILL, and waits for the end.

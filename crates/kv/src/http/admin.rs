@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::api::{AddBody, ChangeAnswer, ErrorKind, Position};
+use crate::api::{AddBody, ChangeAnswer, ErrorKind, Position, SnapshotAnswer};
 use crate::http::input::{Params, body_within, from_json};
 use crate::http::{App, HttpError};
 use crate::limits::JSON_BODY_BYTES_MAX;
@@ -79,6 +79,12 @@ pub(super) async fn transfer_leader<N: Node>(State(app): State<App<N>>, body: Bo
     let to: u64 = from_json(&body, "the id of a server, like 2")?;
     app.node.transfer_leader(to).await?;
     Ok(Json(app.node.position()).into_response())
+}
+
+/// `POST /snapshot`: this server builds a snapshot of its own state.
+pub(super) async fn snapshot<N: Node>(State(app): State<App<N>>) -> Result<Response, HttpError> {
+    let snapshot = app.node.snapshot().await?;
+    Ok(Json(SnapshotAnswer { snapshot, position: app.node.position() }).into_response())
 }
 
 #[derive(Serialize)]

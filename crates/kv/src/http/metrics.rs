@@ -70,6 +70,7 @@ fn prometheus(state: &NodeState, counters: &Counters) -> String {
     one("last_log_index", "gauge", "Index of the last entry in the log.", state.last_log);
     one("committed_index", "gauge", "Index of the last entry known to be committed.", state.committed);
     one("applied_index", "gauge", "Index of the last entry applied.", state.applied);
+    one("snapshot_index", "gauge", "Index of the last entry in the newest snapshot.", state.snapshot);
     one("purged_index", "gauge", "Index of the last entry dropped behind a snapshot.", state.purged);
     one("members", "gauge", "Members of the cluster, learners included.", state.members.len() as u64);
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

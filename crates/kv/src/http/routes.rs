@@ -51,6 +51,7 @@ pub fn router<N: Node>(app: App<N>) -> Router {
         .route("/add-learner", post(admin::add_learner::<N>))
         .route("/change-membership", post(admin::change_membership::<N>))
         .route("/transfer-leader", post(admin::transfer_leader::<N>))
+        .route("/snapshot", post(admin::snapshot::<N>))
         .route("/list-nodes", get(admin::list_nodes::<N>).post(admin::list_nodes::<N>))
         .route("/member", get(admin::members::<N>).post(admin::add_member::<N>))
         .route("/member/{id}", delete(admin::remove::<N>))

@@ -82,6 +82,7 @@ impl Node for Double {
             last_log: matched.max(applied),
             committed: applied,
             applied,
+            snapshot: 0,
             purged: 0,
             joint: false,
             members: vec![member(1, true), member(2, false)],
@@ -111,6 +112,10 @@ impl Node for Double {
 
     async fn remove_learner(&self, id: u64) -> Result<u64, CallError> {
         self.call(format!("remove_learner {id}")).map(|()| 7)
+    }
+
+    async fn snapshot(&self) -> Result<u64, CallError> {
+        self.call("snapshot".to_owned()).map(|()| 9)
     }
 
     async fn transfer_leader(&self, to: u64) -> Result<(), CallError> {

@@ -37,7 +37,7 @@ fn the_command_line_goes_all_the_way() {
 
     let status = text(&at(&["status"]).stdout);
     let (heading, row) = status.split_once('\n').unwrap();
-    assert_eq!(heading.split_whitespace().collect::<String>(), "IDADDRESSROLETERMLASTLOGCOMMITAPPLIEDLAG");
+    assert_eq!(heading.split_whitespace().collect::<String>(), "IDADDRESSROLETERMLASTLOGCOMMITAPPLIEDSNAPSHOTLAG");
     assert!(row.contains("leader") && row.contains(&server.peer), "{row}");
     let members = text(&at(&["member", "list", "-o", "simple"]).stdout);
     assert_eq!(members, format!("1 {} yes\n", server.peer));

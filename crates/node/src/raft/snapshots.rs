@@ -1,6 +1,9 @@
 //! Snapshots, from outside: looking at the newest, taking in a leader's, starting what otherwise starts by itself.
 
-use raftwright_traits::{Fatal, InstallSnapshotRequest, InstallSnapshotResponse, LogIndex, RaftTypeConfig, Snapshot};
+use raftwright_core::LogIdOption;
+use raftwright_traits::{
+    Fatal, InstallOutcome, InstallSnapshotRequest, InstallSnapshotResponse, LogIndex, RaftTypeConfig, Snapshot,
+};
 use tokio::sync::oneshot;
 
 use super::{Raft, Trigger};
@@ -26,6 +29,28 @@ impl<C: RaftTypeConfig> Raft<C> {
     #[tracing::instrument(level = "debug", skip_all, fields(id = %self.id()))]
     pub async fn begin_receiving_snapshot(&self) -> Result<C::SnapshotData, Fatal> {
         self.ask_worker(SnapshotCall::Receive).await
+    }
+
+    /// Looks at a snapshot before its content is moved: an answer if it is not needed, because its sender is outvoted here,
+    /// or because what it holds was purged here. `None` if it is to come; [`install_full_snapshot`](Self::install_full_snapshot)
+    /// decides in the end.
+    ///
+    /// # Errors
+    /// [`Fatal`], if the node has stopped.
+    pub async fn check_snapshot(
+        &self,
+        head: &InstallSnapshotRequest<C>,
+    ) -> Result<Option<InstallSnapshotResponse<C>>, Fatal> {
+        let (vote, last_log_id) = (head.vote, head.last_log_id);
+        self.with_raft_state(move |replica| {
+            let outcome = match replica.vote() {
+                Some(own) if *own > vote => InstallOutcome::<C>::HigherVote(*own),
+                Some(_) if replica.purged().index_or_zero() >= last_log_id.index => InstallOutcome::<C>::Installed,
+                Some(_) | None => return None,
+            };
+            Some(InstallSnapshotResponse::<C> { from: replica.identity(), outcome })
+        })
+        .await
     }
 
     /// A leader has sent a whole snapshot (Raft §7). If this returns `Installed`, then all that is in it is durable here: it

@@ -12,10 +12,13 @@ use raftwright_node::WaitError;
 use raftwright_traits::Config;
 
 use self::temp_dir::TempDir;
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::server::{Server, ServerBuilder};
 use crate::start_error::StartError;
 use crate::state_machine::StateMachine;
+
+/// How long [`Cluster::add`] waits for the new server.
+pub const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 
 /// How long [`Cluster::leader`] waits.
 pub const LEADER_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -24,6 +27,10 @@ pub const LEADER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// temporary one. All of it ends when it is dropped, and the directories go with it.
 pub struct Cluster<SM: StateMachine> {
     places: BTreeMap<u64, Place<SM>>,
+    /// The first members. One that was wiped stays in this list, which only a blank server looks at.
+    founders: Vec<(u64, String)>,
+    /// The id of the next server. None is ever used twice.
+    next_id: u64,
     make: Box<dyn Fn() -> SM + Send + Sync>,
     config: Config,
     /// Last, so that the servers go first.
@@ -62,6 +69,22 @@ pub enum ClusterError {
     /// Nobody was elected in time.
     #[error("no leader: {0}")]
     NoLeader(WaitError),
+    /// The membership was not changed, or nobody knows whether it was.
+    #[error("server {id}: {error}")]
+    Change {
+        /// The server that was to come or go.
+        id: u64,
+        /// Why.
+        error: ClientError,
+    },
+    /// A new server did not get what the others have in time.
+    #[error("server {id} does not catch up: {error}")]
+    NotCaughtUp {
+        /// The server.
+        id: u64,
+        /// What was waited for.
+        error: WaitError,
+    },
     /// No directory or no port could be had for it.
     #[error("no room for a cluster: {0}")]
     NoRoom(String),
@@ -99,7 +122,8 @@ impl<SM: StateMachine> Cluster<SM> {
             places.insert(id, Place { addr, server: None });
             sockets.insert(id, socket);
         }
-        let mut cluster = Self { places, make: Box::new(make), config, temp };
+        let founders = places.iter().map(|(id, place)| (*id, place.addr.clone())).collect();
+        let mut cluster = Self { places, founders, next_id: n + 1, make: Box::new(make), config, temp };
         for (id, socket) in sockets {
             cluster.start_on(id, |builder, _| builder.socket(socket)).await?;
         }
@@ -176,15 +200,61 @@ impl<SM: StateMachine> Cluster<SM> {
         if place.server.is_some() {
             return Ok(());
         }
-        let members: Vec<(u64, String)> = self.places.iter().map(|(id, place)| (*id, place.addr.clone())).collect();
-        let builder =
-            Server::builder().id(id).data_dir(self.data_dir(id)).initial_cluster(members).config(self.config.clone());
+        let mut builder = Server::builder().id(id).data_dir(self.data_dir(id)).config(self.config.clone());
+        if self.founders.iter().any(|(founder, _)| *founder == id) {
+            builder = builder.initial_cluster(self.founders.clone());
+        }
         let started = listen(builder, &place.addr).start((self.make)()).await;
         let server = started.map_err(|error| ClusterError::Start { id, error })?;
         if let Some(place) = self.places.get_mut(&id) {
             place.server = Some(server);
         }
         Ok(())
+    }
+
+    /// Starts a new server and makes it a voter: it gets a snapshot, or the log, first. Returns its id, which no server of this
+    /// cluster has had before.
+    ///
+    /// # Errors
+    /// [`ClusterError`]. It may run and be a member all the same.
+    pub async fn add(&mut self) -> Result<u64, ClusterError> {
+        let no_room = |error: io::Error| ClusterError::NoRoom(error.to_string());
+        let socket = TcpListener::bind("127.0.0.1:0").map_err(no_room)?;
+        let addr = socket.local_addr().map_err(no_room)?.to_string();
+        let id = self.next_id;
+        self.next_id += 1;
+        self.places.insert(id, Place { addr: addr.clone(), server: None });
+        self.start_on(id, |builder, _| builder.socket(socket)).await?;
+        let client = self.client();
+        let change = |error| ClusterError::Change { id, error };
+        let added = client.add_learner(id, addr).await.map_err(change)?;
+        if let Some(server) = self.server(id) {
+            let wait =
+                server.raft().wait(Some(CATCH_UP_MAX)).applied_index_at_least(added, "the new server catches up");
+            wait.await.map_err(|error| ClusterError::NotCaughtUp { id, error })?;
+        }
+        let members = client.members().await.map_err(change)?.members;
+        let voters = members.iter().filter(|member| member.voter).map(|member| member.id).chain([id]).collect();
+        client.change_membership(voters, true).await.map_err(change)?;
+        Ok(id)
+    }
+
+    /// Takes a server out of the cluster, shuts it down, and removes its data. Its id is not used again.
+    ///
+    /// # Errors
+    /// [`ClusterError`]. It may be out of the cluster, and still run.
+    pub async fn wipe(&mut self, id: u64) -> Result<(), ClusterError> {
+        if !self.places.contains_key(&id) {
+            return Err(ClusterError::NoSuchServer(id));
+        }
+        let client = self.client();
+        let change = |error| ClusterError::Change { id, error };
+        let members = client.members().await.map_err(change)?.members;
+        let voters = members.iter().filter(|member| member.voter && member.id != id).map(|member| member.id).collect();
+        client.change_membership(voters, false).await.map_err(change)?;
+        self.stop(id).await?;
+        self.places.remove(&id);
+        std::fs::remove_dir_all(self.data_dir(id)).map_err(|error| ClusterError::NoRoom(error.to_string()))
     }
 
     /// Shuts all servers down and removes their data. Unlike dropping the cluster, this waits until nothing runs any more.

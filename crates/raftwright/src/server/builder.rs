@@ -5,13 +5,15 @@ use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use raftwright_net::{Dialer, Limits, Listener, RaftHandler, TcpNetworkFactory};
 use raftwright_node::Raft;
 use raftwright_traits::{
-    AsyncRuntime, BasicNode, Config, ConfigError, Fatal, InitializeError, LogIdOption, RaftError, TokioRuntime,
+    AsyncRuntime, BasicNode, Config, ConfigError, Fatal, InitializeError, LogIdOption, RaftError, SnapshotPolicy,
+    TokioRuntime,
 };
-use raftwright_wal::{DataDir, DataDirOptions, RealDisk, WalLog, WalOptions};
+use raftwright_wal::{DataDir, DataDirOptions, RealDisk, SnapshotDir, WalLog, WalOptions};
 
 use super::{Server, watch_membership};
 use crate::cluster_id::ClusterId;
@@ -39,6 +41,7 @@ pub struct ServerBuilder<SM> {
     initial_cluster: Vec<(u64, String)>,
     cluster_name: String,
     config: Config,
+    snapshot_policy: Option<SnapshotPolicy>,
     wal: WalOptions,
     limits: Limits,
     types: PhantomData<fn() -> SM>,
@@ -70,6 +73,7 @@ impl<SM: StateMachine> ServerBuilder<SM> {
             initial_cluster: Vec::new(),
             cluster_name: config.cluster_name.clone(),
             config,
+            snapshot_policy: None,
             wal: WalOptions::default(),
             limits: Limits::default(),
             types: PhantomData,
@@ -119,6 +123,12 @@ impl<SM: StateMachine> ServerBuilder<SM> {
         Self { config, ..self }
     }
 
+    /// When a snapshot is built by itself, whatever [`config`](Self::config) says. The log that it stands for goes then, less
+    /// what the settings keep.
+    pub fn snapshot_policy(self, policy: SnapshotPolicy) -> Self {
+        Self { snapshot_policy: Some(policy), ..self }
+    }
+
     /// Sizes and bounds of the log.
     pub fn wal(self, wal: WalOptions) -> Self {
         Self { wal, ..self }
@@ -139,7 +149,9 @@ impl<SM: StateMachine> ServerBuilder<SM> {
         let id = self.id.ok_or(StartError::Missing("id"))?;
         let path = self.data_dir.clone().ok_or(StartError::Missing("data_dir"))?;
         let listen_on = self.listen.ok_or(StartError::Missing("listen"))?;
-        let config = Config { cluster_name: self.cluster_name.clone(), ..self.config.clone() }.validate()?;
+        let snapshot_policy = self.snapshot_policy.unwrap_or(self.config.snapshot_policy);
+        let config = Config { cluster_name: self.cluster_name.clone(), snapshot_policy, ..self.config.clone() };
+        let config = config.validate()?;
         check_queues(&config, &self.wal)?;
         let initial = check_initial_cluster(id, &self.initial_cluster)?;
 
@@ -154,13 +166,27 @@ impl<SM: StateMachine> ServerBuilder<SM> {
         let (log, report) = blocking(move || WalLog::open(log_dir, wal)).await??;
         tracing::info!(node = id, identity = ?dir.identity(), ?report, "log opened");
         let log_end = log.end();
+        let snapshots_path = dir.snapshots_path();
+        let snapshots = match blocking(move || SnapshotDir::open(snapshots_path)).await? {
+            Ok(snapshots) => snapshots,
+            Err(error) => {
+                drop(log);
+                super::log_ended(log_end, id).await;
+                return Err(StartError::Snapshots(error));
+            }
+        };
+        for damaged in snapshots.damaged() {
+            tracing::error!(node = id, error = %damaged.error, "a snapshot is damaged and set aside");
+        }
         let listener = Listener::from_socket(socket, Arc::clone(&gate) as _, self.limits);
         let addr = listener.local_addr().map_err(|error| StartError::Runtime(error.to_string()))?;
         let advertise = self.advertise.or_else(|| initial.get(&id).cloned()).unwrap_or_else(|| addr.to_string());
 
         let dialer = Dialer::new(Arc::clone(&gate) as _, self.limits, runtime.random_u64());
         let network = TcpNetworkFactory::<EasyConfig>::new(dialer);
-        let raft = match Raft::new(id, Arc::new(config), network, log, Replicated::new(machine)).await {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let state = Replicated::new(machine, snapshots, Arc::clone(&stopping));
+        let raft = match Raft::new(id, Arc::new(config), network, log, state).await {
             Ok(raft) => raft,
             Err(fatal) => {
                 super::log_ended(log_end, id).await;
@@ -175,7 +201,7 @@ impl<SM: StateMachine> ServerBuilder<SM> {
             tokio::spawn(watch_membership(service.raft().server_metrics(), Arc::clone(&gate), dir.identity()));
         let listener = listener.serve(RaftHandler::new(Peers(Arc::clone(&service))));
         drop(dir);
-        let server = Server::new(service, gate, listener, watcher, addr, advertise, log_end);
+        let server = Server::new(service, gate, listener, watcher, addr, advertise, (log_end, stopping));
         match founds {
             true => server.found(initial).await,
             false => Ok(server),

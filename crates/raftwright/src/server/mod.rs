@@ -5,6 +5,7 @@ mod builder;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use raftwright_net::ServerHandle;
@@ -49,6 +50,8 @@ struct Running {
     watcher: JoinHandle<()>,
     runtime: tokio::runtime::Handle,
     log: WalEnd,
+    /// A snapshot that is being written is given up once this is true.
+    stopping: Arc<AtomicBool>,
 }
 
 impl<SM: StateMachine> std::fmt::Debug for Server<SM> {
@@ -103,9 +106,10 @@ impl<SM: StateMachine> Server<SM> {
         watcher: JoinHandle<()>,
         addr: SocketAddr,
         advertise: String,
-        log: WalEnd,
+        (log, stopping): (WalEnd, Arc<AtomicBool>),
     ) -> Self {
-        let running = Some(Running { listener, watcher, runtime: tokio::runtime::Handle::current(), log });
+        let runtime = tokio::runtime::Handle::current();
+        let running = Some(Running { listener, watcher, runtime, log, stopping });
         Self { service, gate, running: Mutex::new(running), addr, advertise }
     }
 
@@ -194,6 +198,15 @@ impl<SM: StateMachine> Server<SM> {
         self.service.stale(query).await
     }
 
+    /// Has a snapshot of this server's state built, and returns the index of the last log entry in it once it is durable. The
+    /// log up to it, less what the settings keep, goes then.
+    ///
+    /// # Errors
+    /// [`RequestError`]. The server goes on.
+    pub async fn snapshot(&self) -> Result<u64, RequestError> {
+        self.service.snapshot().await
+    }
+
     /// Makes this blank server the first of a new cluster with these voters, all of them blank, and draws the cluster's id.
     /// Call it on one server only: the others join when the first reaches them.
     ///
@@ -235,6 +248,7 @@ impl<SM: StateMachine> Server<SM> {
 
 impl Running {
     async fn end<SM: StateMachine>(self, service: &Service<SM>, gate: &NodeGate) {
+        self.stopping.store(true, Ordering::Relaxed);
         self.listener.shutdown().await;
         if let Err(error) = service.raft().shutdown().await {
             tracing::error!(node = service.id(), %error, "a task of the node had failed");

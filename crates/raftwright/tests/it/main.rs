@@ -8,6 +8,7 @@ mod identity;
 mod logs;
 mod membership;
 mod sessions;
+mod snapshots;
 mod start_errors;
 mod tally;
 mod unknown;
