@@ -149,6 +149,9 @@ pub struct DemoArgs {
     /// How often the link is cut
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub cuts: u32,
+    /// Do not fail if writes take more than twice as long meanwhile: for a machine that is busy with something else
+    #[arg(long)]
+    pub no_latency_bound: bool,
     /// Bytes of it that may be sent a second, like 32MiB
     #[arg(long, value_name = "BYTES", value_parser = parse::bytes)]
     pub snapshot_rate: Option<u64>,
@@ -167,6 +170,7 @@ impl Default for DemoArgs {
             big_snapshot: None,
             memory_run: None,
             cuts: 5,
+            no_latency_bound: false,
             snapshot_rate: None,
             snapshot_every: None,
         }

@@ -135,6 +135,55 @@ fn the_demo_loses_nothing() {
 }
 
 #[test]
+fn a_snapshot_is_built_by_hand_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Process::start(1, dir.path(), &["--snapshot-every", "1000000", "--snapshot-log-keep", "0"]);
+    let at = |args: &[&str]| text(&run(&[args, &["--endpoints", &server.http]].concat()).stdout);
+    assert!(run(&["init", "--endpoints", &server.http]).status.success());
+    for number in 0..5 {
+        at(&["put", "a", &number.to_string()]);
+    }
+    let said = at(&["snapshot"]);
+    let index: u64 = said.trim_end().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(index >= 6, "{said}");
+    let status = at(&["status", "-o", "simple"]);
+    assert_eq!(status.split_whitespace().rev().nth(1), Some(index.to_string().as_str()), "{status}");
+    server.signal("-KILL");
+    server.wait();
+    let server = Process::start(1, dir.path(), &[]);
+    assert_eq!(text(&run(&["get", "a", "--endpoints", &server.http]).stdout), "4\n");
+}
+
+/// The last line of a demonstration that must end well.
+fn demo(args: &[&str]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let output = raftwright().arg("demo").args(args).env("TMPDIR", dir.path()).output().unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "it leaves no file behind");
+    stdout.lines().last().unwrap().to_owned()
+}
+
+#[test]
+fn a_short_soak_ends_well() {
+    let last = demo(&["--soak", "16s", "--snapshot-every", "500"]);
+    assert_eq!(last, "lost: 0  wrong: 0  elections: 0  panics: 0  memory: flat");
+}
+
+#[test]
+fn a_snapshot_arrives_over_a_link_that_is_cut() {
+    // How long writes take is no matter of a test: the machine may be busy with others.
+    let last = demo(&["--big-snapshot", "24MiB", "--cuts", "5", "--snapshot-rate", "64MiB", "--no-latency-bound"]);
+    assert!(last.starts_with("p99 without: "), "{last}");
+}
+
+#[test]
+fn the_curve_of_a_short_run_is_printed() {
+    let last = demo(&["--memory-run", "30000"]);
+    assert!(last.starts_with("writes: 30000  seconds: ") && last.ends_with("  memory: flat"), "{last}");
+}
+
+#[test]
 fn an_interrupted_demo_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let mut demo = raftwright()
