@@ -112,6 +112,7 @@ impl<'a, T: Types> Canonical<'a, T> {
             words.incarnation(node.incarnation());
         });
         self.flag(membership.retains());
+        self.unordered(membership.promoting().iter(), Self::server);
     }
 }
 

@@ -160,6 +160,12 @@ pub enum Refusal<T: Types> {
     NotApplicable(T::NodeId),
     /// The leadership is being handed over.
     TransferInProgress,
+    /// What the change depends on is not so.
+    ConditionFailed,
+    /// There is no change that could be cancelled (any more): none is under way, it is committed, or another leader began it.
+    NothingToCancel,
+    /// The change was cancelled, and the membership from before it is committed.
+    Cancelled,
 }
 
 /// A fact for the operator: what happened, not what to do.

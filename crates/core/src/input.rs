@@ -3,9 +3,9 @@
 use alloc::collections::BTreeSet;
 
 use crate::{
-    AppendEntriesRequest, HeartbeatRequest, HeartbeatResponse, Identity, InstallSnapshotRequest, LogIdOf, LogIndex,
-    MembershipOf, ReplicaConfig, StreamId, Ticket, TransferLeaderRequest, Types, VoteOf, VoteRequest, VoteResponse,
-    WriteId,
+    AppendEntriesRequest, ChangeConditions, ChangeMembers, HeartbeatRequest, HeartbeatResponse, Identity,
+    InstallSnapshotRequest, LogIdOf, LogIndex, MembershipOf, ReplicaConfig, StreamId, Ticket, TransferLeaderRequest,
+    Types, VoteOf, VoteRequest, VoteResponse, WriteId,
 };
 
 /// An event. Every input with a ticket is answered by exactly one [`Effect::Reply`](crate::Effect::Reply) with that
@@ -105,6 +105,20 @@ pub enum Input<T: Types> {
         voters: BTreeSet<T::NodeId>,
         /// Keep removed voters as learners.
         retain: bool,
+    },
+    /// Change the membership in any way.
+    ChangeMembers {
+        /// Answered by [`Reply::Done`](crate::Reply::Done) when the new membership is committed, uniform, or a refusal.
+        ticket: Ticket,
+        /// The change.
+        change: ChangeMembers<T>,
+        /// What it depends on.
+        conditions: ChangeConditions<T>,
+    },
+    /// Give up the change of voters that is under way and cannot finish, and all promotions that wait.
+    CancelChange {
+        /// Answered by [`Reply::Done`](crate::Reply::Done) when the membership from before is committed, or a refusal.
+        ticket: Ticket,
     },
     /// Remove learners.
     RemoveLearners {

@@ -40,6 +40,8 @@ pub(crate) struct Leading<T: Types> {
     uncommitted_bytes: usize,
     /// Who waits for the change that is under way.
     change: Option<Ticket>,
+    /// Who waits for the change that this one takes back.
+    cancelled: Option<Ticket>,
     /// Changes asked for while one that nobody asked for was under way. At most `WAITING_CHANGES_MAX`.
     waiting_changes: VecDeque<(Ticket, Change<T>)>,
     transfer: Option<Transfer<T>>,
@@ -72,6 +74,7 @@ impl<T: Types> Leading<T> {
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
             change: None,
+            cancelled: None,
             waiting_changes: VecDeque::new(),
             transfer: None,
             lease_given_up: false,
@@ -264,6 +267,7 @@ impl<T: Types> Leading<T> {
     pub(crate) fn forget(&mut self, ticket: Ticket) {
         self.rounds.forget(ticket);
         self.change.take_if(|waiting| *waiting == ticket);
+        self.cancelled.take_if(|waiting| *waiting == ticket);
         self.waiting_changes.retain(|(waiting, _)| *waiting != ticket);
         if let Some(transfer) = &mut self.transfer {
             transfer.ticket.take_if(|waiting| *waiting == ticket);
@@ -280,7 +284,7 @@ impl<T: Types> Leading<T> {
         for ticket in self.rounds.into_tickets() {
             effects.reply(ticket, Reply::Refused(Refusal::NotLeader { leader }));
         }
-        if let Some(ticket) = self.change {
+        for ticket in self.change.into_iter().chain(self.cancelled) {
             effects.reply(ticket, Reply::Refused(Refusal::Unknown));
         }
         for (ticket, _) in self.waiting_changes {

@@ -13,6 +13,7 @@ extern crate alloc;
 
 mod candidate;
 mod canonical;
+mod change;
 mod config;
 mod effect;
 mod effects;
@@ -42,6 +43,7 @@ mod vote;
 mod write_tracker;
 
 pub use canonical::Canonical;
+pub use change::{ChangeConditions, ChangeMembers};
 pub use config::{ClockDrift, ReplicaConfig, StreamConfig};
 pub use effect::{Effect, Note, Refusal, Reply, StepDown, Tail, Write};
 pub use effects::Effects;

@@ -17,6 +17,10 @@ pub struct Membership<NID: Ord, N> {
     /// the leader that finishes a change need not be the one that began it.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_false"))]
     retain: bool,
+    /// Learners that become voters once they have caught up. It stands in the entry for the same reason. Always members, and
+    /// no voters.
+    #[cfg_attr(feature = "serde", serde(default = "BTreeSet::new", skip_serializing_if = "BTreeSet::is_empty"))]
+    promoting: BTreeSet<NID>,
 }
 
 #[cfg(feature = "serde")]
@@ -53,6 +57,8 @@ pub enum MembershipError<NID> {
     TooManyConfigs,
     /// A voter about which nothing is stored.
     VoterWithoutNode(NID),
+    /// A server that is to become a voter is one already, or is no member.
+    NotALearner(NID),
 }
 
 impl<NID: Display> Display for MembershipError<NID> {
@@ -65,6 +71,9 @@ impl<NID: Display> Display for MembershipError<NID> {
             MembershipError::VoterWithoutNode(id) => {
                 write!(f, "voter {id} is not among the nodes: add it as a learner first")
             }
+            MembershipError::NotALearner(id) => {
+                write!(f, "server {id} is no learner, so it cannot become a voter by catching up")
+            }
         }
     }
 }
@@ -75,7 +84,7 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
     /// # Errors
     /// [`MembershipError`], if it could not elect a leader or a voter is not a member.
     pub fn new(configs: Vec<BTreeSet<NID>>, nodes: BTreeMap<NID, N>) -> Result<Self, MembershipError<NID>> {
-        let membership = Self { configs, nodes, retain: false };
+        let membership = Self { configs, nodes, retain: false, promoting: BTreeSet::new() };
         membership.validate()?;
         Ok(membership)
     }
@@ -91,8 +100,11 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
         if self.configs.len() > 2 {
             return Err(MembershipError::TooManyConfigs);
         }
-        match self.voter_ids().find(|id| !self.nodes.contains_key(id)) {
-            Some(id) => Err(MembershipError::VoterWithoutNode(id)),
+        if let Some(id) = self.voter_ids().find(|id| !self.nodes.contains_key(id)) {
+            return Err(MembershipError::VoterWithoutNode(id));
+        }
+        match self.promoting.iter().find(|id| self.is_voter(id) || !self.nodes.contains_key(id)) {
+            Some(id) => Err(MembershipError::NotALearner(*id)),
             None => Ok(()),
         }
     }
@@ -148,6 +160,11 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
     /// Every member that is no voter, in ascending order.
     pub fn learner_ids(&self) -> impl Iterator<Item = NID> + '_ {
         self.nodes.keys().copied().filter(|id| !self.is_voter(id))
+    }
+
+    /// The learners that become voters once they have caught up.
+    pub fn promoting(&self) -> &BTreeSet<NID> {
+        &self.promoting
     }
 
     /// Whether a message from this sender may count: it is a member, and of the incarnation that the membership names,
@@ -208,6 +225,7 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
         }
         let mut next = self.clone();
         next.nodes.retain(|id, _| !ids.contains(id));
+        next.promoting.retain(|id| !ids.contains(id));
         Ok(next)
     }
 
@@ -240,6 +258,17 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
         }
         let mut next = Self::new(configs, self.nodes.clone())?;
         next.retain = retain && next.is_joint();
+        next.promoting = self.promoting.iter().copied().filter(|id| !next.is_voter(id)).collect();
+        Ok(next)
+    }
+
+    /// The membership in which these learners become voters once they have caught up, and no others do.
+    ///
+    /// # Errors
+    /// [`MembershipError::NotALearner`].
+    pub fn promote(&self, ids: BTreeSet<NID>) -> Result<Self, MembershipError<NID>> {
+        let next = Self { promoting: ids, ..self.clone() };
+        next.validate()?;
         Ok(next)
     }
 
@@ -252,7 +281,8 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
         if !self.retain {
             nodes.retain(|id, _| last.contains(id) || !self.is_voter(id));
         }
-        Self { configs: alloc::vec![last.clone()], nodes, retain: false }
+        let promoting = self.promoting.iter().copied().filter(|id| nodes.contains_key(id)).collect();
+        Self { configs: alloc::vec![last.clone()], nodes, retain: false, promoting }
     }
 }
 
@@ -272,6 +302,9 @@ impl<NID: NodeId, N> Display for Membership<NID, N> {
         }
         for (j, id) in learners.enumerate() {
             write!(f, "{}{id}", if j > 0 { "," } else { "" })?;
+        }
+        for (j, id) in self.promoting.iter().enumerate() {
+            write!(f, "{}{id}", if j > 0 { "," } else { " promoting " })?;
         }
         Ok(())
     }

@@ -11,9 +11,9 @@ use crate::outbox::{Promise, Promised};
 use crate::role::{Candidacy, Following, Next, Role};
 use crate::state::{Found, State};
 use crate::{
-    CommittedLeaderIdOf, Effects, HeartbeatResponse, Identity, Input, LogId, LogIdOf, LogIdOption, LogIndex, LogShape,
-    MembershipOf, Note, RaftEntry, ReadPolicy, Refusal, ReplicaConfig, Reply, ServerState, StepDown, StoredMembership,
-    StreamId, Ticket, Time, Types, VoteKind, VoteOf, VoteResponse, WriteId,
+    ChangeMembers, CommittedLeaderIdOf, Effects, HeartbeatResponse, Identity, Input, LogId, LogIdOf, LogIdOption,
+    LogIndex, LogShape, MembershipOf, Note, RaftEntry, ReadPolicy, Refusal, ReplicaConfig, Reply, ServerState,
+    StepDown, StoredMembership, StreamId, Ticket, Time, Types, VoteKind, VoteOf, VoteResponse, WriteId,
 };
 
 /// One server of one group: its vote, the shape of its log, its commit index, what each other server is known to have,
@@ -219,11 +219,17 @@ impl<T: Types> Replica<T> {
             Input::Propose { ticket, entry } => self.on_propose(now, ticket, entry, effects),
             Input::Read { ticket, policy } => self.on_read(now, ticket, policy, effects),
             Input::AddLearner { ticket, id, node } => {
-                self.on_change(now, ticket, Change::AddLearner(id, node), effects)
+                self.on_change(now, ticket, ChangeMembers::SetNodes([(id, node)].into()).into(), effects)
             }
-            Input::RemoveLearners { ticket, ids } => self.on_change(now, ticket, Change::RemoveLearners(ids), effects),
+            Input::RemoveLearners { ticket, ids } => {
+                self.on_change(now, ticket, ChangeMembers::RemoveNodes(ids).into(), effects)
+            }
+            Input::ChangeMembers { ticket, change, conditions } => {
+                self.on_change(now, ticket, Change { change, conditions }, effects)
+            }
+            Input::CancelChange { ticket } => self.on_cancel(now, ticket, effects),
             Input::ChangeMembership { ticket, voters, retain } => {
-                self.on_change(now, ticket, Change::Voters(voters, retain), effects)
+                self.on_change(now, ticket, ChangeMembers::ReplaceVoters { voters, retain }.into(), effects)
             }
             Input::Elect => self.on_elect(now),
             Input::Beat => self.on_beat(now, effects),
@@ -422,6 +428,16 @@ impl<T: Types> Replica<T> {
             }
         }
         Next::Stay
+    }
+
+    fn on_cancel(&mut self, now: Time, ticket: Ticket, effects: &mut Effects<T>) -> Next<T> {
+        match &mut self.role {
+            Role::Leader(leading) => leading.on_cancel(&mut self.state, now, ticket, effects),
+            Role::Learner(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.refuse_not_leader(ticket, effects);
+                Next::Stay
+            }
+        }
     }
 
     fn on_transfer(&mut self, now: Time, ticket: Ticket, to: T::NodeId, effects: &mut Effects<T>) -> Next<T> {

@@ -3,9 +3,11 @@
 use alloc::collections::BTreeSet;
 
 use crate::leader::Leading;
+use crate::role::Next;
 use crate::state::State;
 use crate::{
-    Effects, LogId, LogIdOption, Membership, MembershipOf, Node, RaftEntry, Refusal, Reply, Round, Ticket, Time, Types,
+    ChangeConditions, ChangeMembers, Effects, LogId, LogIdOption, Membership, MembershipOf, Node, RaftEntry, Refusal,
+    Reply, Round, Ticket, Time, Types,
 };
 
 /// Membership changes that wait for one that nobody asked for (a binding of incarnations, the end of a joint one).
@@ -13,22 +15,14 @@ const WAITING_CHANGES_MAX: usize = 16;
 
 /// A change of membership that somebody asked for.
 #[derive(Clone, Debug)]
-pub(crate) enum Change<T: Types> {
-    /// Add a learner, or set what is stored about a member.
-    AddLearner(T::NodeId, T::Node),
-    /// Remove learners.
-    RemoveLearners(BTreeSet<T::NodeId>),
-    /// Another set of voters; whether to retain the removed.
-    Voters(BTreeSet<T::NodeId>, bool),
+pub(crate) struct Change<T: Types> {
+    pub(crate) change: ChangeMembers<T>,
+    pub(crate) conditions: ChangeConditions<T>,
 }
 
-impl<T: Types> Change<T> {
-    fn apply_to(self, membership: &MembershipOf<T>) -> Result<MembershipOf<T>, Refusal<T>> {
-        match self {
-            Change::AddLearner(id, node) => Ok(membership.with_node(id, node)),
-            Change::RemoveLearners(ids) => membership.without_learners(&ids).map_err(Refusal::NotApplicable),
-            Change::Voters(voters, retain) => membership.toward(voters, retain).map_err(Refusal::Membership),
-        }
+impl<T: Types> From<ChangeMembers<T>> for Change<T> {
+    fn from(change: ChangeMembers<T>) -> Self {
+        Self { change, conditions: ChangeConditions::default() }
     }
 }
 
@@ -75,12 +69,17 @@ impl<T: Types> Leading<T> {
         self.settle_streams(state, now, next, effects);
         self.finish_change(state, effects);
         while let Some((ticket, change)) = self.waiting_changes.pop_front() {
-            let address_of = if let Change::AddLearner(id, _) = &change { Some(*id) } else { None };
+            let Change { change, conditions } = change;
+            if !conditions.hold(state.memberships.effective(), &self.vote, state.last()) {
+                effects.reply(ticket, Reply::Refused(Refusal::ConditionFailed));
+                continue;
+            }
+            let readdressed = change.readdressed();
             match change.apply_to(state.membership()) {
                 Err(refusal) => effects.reply(ticket, Reply::Refused(refusal)),
                 Ok(next) => {
                     self.change = Some(ticket);
-                    if let Some(id) = address_of {
+                    for id in readdressed {
                         let incarnation = |of: &MembershipOf<T>| of.node(&id).and_then(Node::incarnation);
                         let same_server = incarnation(&next) == incarnation(state.membership());
                         self.close_stream(&id, same_server, effects);
@@ -88,6 +87,9 @@ impl<T: Types> Leading<T> {
                     return self.append_membership(state, now, next, effects);
                 }
             }
+        }
+        if let Some(next) = self.promoted_membership(state) {
+            return self.append_membership(state, now, next, effects);
         }
         if self.may_bind(state, now)
             && let Some(next) = self.bound_membership(state)
@@ -98,11 +100,89 @@ impl<T: Types> Leading<T> {
 
     /// Answers whoever waits for the membership that is now committed and uniform.
     pub(super) fn finish_change(&mut self, state: &State<T>, effects: &mut Effects<T>) {
-        if let Some(ticket) = self.change.take()
-            && let Some(log_id) = state.memberships.effective().log_id
-        {
+        let Some(log_id) = state.memberships.effective().log_id else { return };
+        if let Some(ticket) = self.change.take() {
             effects.reply(ticket, Reply::Done { log_id });
         }
+        if let Some(ticket) = self.cancelled.take() {
+            effects.reply(ticket, Reply::Refused(Refusal::Cancelled));
+        }
+    }
+
+    /// The first step to a membership in which those learners vote that have caught up, if there are any to be promoted.
+    fn promoted_membership(&self, state: &State<T>) -> Option<MembershipOf<T>> {
+        let membership = state.membership();
+        let caught_up = |id: &T::NodeId| self.targets.get(id).is_some_and(|target| target.caught_up);
+        let ready: BTreeSet<T::NodeId> = membership.promoting().iter().copied().filter(caught_up).collect();
+        if ready.is_empty() {
+            return None;
+        }
+        membership.toward(membership.voter_ids().chain(ready).collect(), false).ok()
+    }
+
+    /// A learner that is to become a voter has stored more. Has it caught up (Thesis §4.2.1)? Its log is brought up to what
+    /// the leader's was at the time, again and again; when a round takes less than an election timeout, a voter with that
+    /// much to catch up with holds nobody up.
+    pub(super) fn watch_learner(&mut self, state: &mut State<T>, now: Time, id: &T::NodeId, effects: &mut Effects<T>) {
+        if !state.membership().promoting().contains(id) {
+            return;
+        }
+        let last = state.last().index_or_zero();
+        let Some(target) = self.targets.get_mut(id) else { return };
+        let (goal, since) = *target.round_of_entries.get_or_insert((last, now));
+        if target.matched < goal {
+            return;
+        }
+        target.round_of_entries = Some((last, now));
+        if now.since(since) < state.config.election_timeout_min {
+            target.caught_up = true;
+            self.settle_membership(state, now, effects);
+        }
+    }
+
+    /// Whoever decides about another leader as long as this leadership lasts: `docs/membership.md` has the argument. It is the
+    /// membership that counts; but while a joint one that this leadership has begun is not committed, it is the one before,
+    /// since nobody can be elected without a majority of that.
+    pub(super) fn electorate<'s>(&self, state: &'s State<T>) -> &'s MembershipOf<T> {
+        if self.may_cancel(state) { &state.memberships.committed().membership } else { state.membership() }
+    }
+
+    /// Whether the joint membership that counts can be taken back: it is this leadership's own, and not committed.
+    fn may_cancel(&self, state: &State<T>) -> bool {
+        let effective = state.memberships.effective();
+        let own = effective.log_id.is_some_and(|id| id.index > self.first_index && id.leader_id == self.leader_id);
+        own && effective.membership.is_joint() && !state.memberships.is_committed()
+    }
+
+    /// Somebody gives up the change that is under way: the membership from before it comes back by an entry of its own, which
+    /// the old voters alone commit. `docs/membership.md` says why that is safe, and why it is not in other cases.
+    pub(crate) fn on_cancel(
+        &mut self,
+        state: &mut State<T>,
+        now: Time,
+        ticket: Ticket,
+        effects: &mut Effects<T>,
+    ) -> Next<T> {
+        if state.is_overloaded() {
+            effects.reply(ticket, Reply::Refused(Refusal::Busy));
+            return Next::Stay;
+        }
+        let next = if self.may_cancel(state) {
+            state.memberships.committed().membership.promote(BTreeSet::new())
+        } else if self.may_change(state) && self.change.is_none() && !state.membership().promoting().is_empty() {
+            state.membership().promote(BTreeSet::new())
+        } else {
+            effects.reply(ticket, Reply::Refused(Refusal::NothingToCancel));
+            return Next::Stay;
+        };
+        match next {
+            Ok(next) => {
+                self.cancelled = self.change.replace(ticket);
+                self.append_membership(state, now, next, effects);
+            }
+            Err(error) => effects.reply(ticket, Reply::Refused(Refusal::Membership(error))),
+        }
+        Next::Stay
     }
 
     /// Incarnations are bound once all voters have shown theirs, so that one entry serves all; or, if some stay away, after

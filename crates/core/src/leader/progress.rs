@@ -69,6 +69,7 @@ impl<T: Types> Leading<T> {
             target.seen = from.incarnation;
         }
         self.hand_over(state, effects);
+        self.watch_learner(state, now, &from.id, effects);
         self.advance_commit(state, now, effects)
     }
 

@@ -51,7 +51,7 @@ impl<T: Types> Leading<T> {
     pub(super) fn confirm_rounds(&mut self, state: &State<T>, effects: &mut Effects<T>) {
         let me = state.me();
         let latest = if state.is_admitted() { self.rounds.latest() } else { Round(0) };
-        let at_quorum = state.membership().quorum_value(|id| {
+        let at_quorum = self.electorate(state).quorum_value(|id| {
             if *id == me { latest } else { self.targets.get(id).map_or(Round(0), |target| target.round) }
         });
         if let Some(round) = at_quorum {

@@ -5,7 +5,7 @@ use crate::state::State;
 use crate::{Effect, Effects, Incarnation, LogIdOption, LogIndex, Round, StreamId, Time, Types};
 
 /// What a leader knows about another member.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Target {
     /// `None` only while its address changes, within a step.
     pub(super) stream: Option<StreamId>,
@@ -15,6 +15,10 @@ pub(super) struct Target {
     pub(super) round: Round,
     /// The incarnation that it states.
     pub(super) seen: Option<Incarnation>,
+    /// A learner that is to become a voter is catching up with what the log had at that time.
+    pub(super) round_of_entries: Option<(LogIndex, Time)>,
+    /// Whether it has caught up once.
+    pub(super) caught_up: bool,
     /// Set when its removal from the membership is committed: it is served until it knows, so that it does not go on asking
     /// for votes, but for so long only.
     pub(super) leaving: Option<Leaving>,
@@ -55,7 +59,7 @@ impl<T: Types> Leading<T> {
                 effects.push(Effect::CloseStream { stream });
                 self.targets.remove(id);
             }
-            let blank = Target { stream: None, matched: 0, round: Round(0), seen: None, leaving: None };
+            let blank = Target::default();
             let target = self.targets.entry(*id).or_insert(blank);
             if target.stream.is_some() {
                 continue;
@@ -86,7 +90,7 @@ impl<T: Types> Leading<T> {
             effects.push(Effect::CloseStream { stream });
         }
         if !same_server {
-            (target.matched, target.round, target.seen) = (0, Round(0), None);
+            *target = Target::default();
         }
     }
 }

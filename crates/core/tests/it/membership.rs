@@ -14,6 +14,7 @@ struct Model {
     old: Option<BTreeSet<u64>>,
     voters: BTreeSet<u64>,
     members: BTreeSet<u64>,
+    promoting: BTreeSet<u64>,
     retain: bool,
 }
 
@@ -23,6 +24,7 @@ impl Model {
         assert_eq!(membership.configs(), configs);
         assert_eq!(membership.nodes().keys().copied().collect::<BTreeSet<_>>(), self.members);
         assert_eq!(membership.is_joint(), self.old.is_some());
+        assert_eq!(membership.promoting(), &self.promoting);
         let all: BTreeSet<u64> = configs.into_iter().flatten().collect();
         assert_eq!(membership.voter_ids().collect::<Vec<_>>(), all.iter().copied().collect::<Vec<_>>());
         let learners: Vec<u64> = self.members.difference(&all).copied().collect();
@@ -51,7 +53,8 @@ fn random_histories_agree_with_the_model() {
         let first = BTreeSet::from([1, 2, 3]);
         let nodes: BTreeMap<u64, Member> = first.iter().map(|id| (*id, member(*id))).collect();
         let mut membership = Members::new(vec![first.clone()], nodes).unwrap();
-        let mut model = Model { old: None, voters: first.clone(), members: first, retain: false };
+        let mut model =
+            Model { old: None, voters: first.clone(), members: first, retain: false, promoting: BTreeSet::new() };
         for _ in 0..40 {
             model.agrees(&membership);
             if let Some(old) = model.old.take() {
@@ -60,11 +63,12 @@ fn random_histories_agree_with_the_model() {
                     let (voters, learners) = (model.voters.clone(), &model.members - &old);
                     model.members.retain(|id| voters.contains(id) || learners.contains(id));
                 }
+                model.promoting = &model.promoting & &model.members;
                 model.retain = false;
                 membership = membership.leave_joint();
                 continue;
             }
-            match rng.next_u64() % 3 {
+            match rng.next_u64() % 4 {
                 0 => {
                     let id = rng.next_u64() % 7 + 1;
                     model.members.insert(id);
@@ -77,9 +81,22 @@ fn random_histories_agree_with_the_model() {
                         Ok(next) => {
                             assert_eq!(voter, None);
                             model.members = &model.members - &ids;
+                            model.promoting = &model.promoting - &ids;
                             membership = next;
                         }
                         Err(refused) => assert_eq!(Some(refused), voter),
+                    }
+                }
+                2 => {
+                    let ids = some(&mut rng);
+                    let learners = &model.members - &model.voters;
+                    match membership.promote(ids.clone()) {
+                        Ok(next) => {
+                            assert!(ids.is_subset(&learners));
+                            (model.promoting, membership) = (ids, next);
+                        }
+                        Err(MembershipError::NotALearner(id)) => assert!(ids.contains(&id) && !learners.contains(&id)),
+                        Err(error) => panic!("{error}"),
                     }
                 }
                 _ => {
@@ -89,6 +106,7 @@ fn random_histories_agree_with_the_model() {
                         Ok(next) => {
                             assert!(stranger.is_none() && !voters.is_empty());
                             if voters != model.voters {
+                                model.promoting = &model.promoting - &voters;
                                 model.old = Some(std::mem::replace(&mut model.voters, voters));
                                 model.retain = retain;
                             }
@@ -96,7 +114,9 @@ fn random_histories_agree_with_the_model() {
                         }
                         Err(MembershipError::EmptyVoters) => assert!(voters.is_empty()),
                         Err(MembershipError::VoterWithoutNode(id)) => assert_eq!(Some(id), stranger),
-                        Err(MembershipError::TooManyConfigs) => panic!("a uniform membership becomes joint at most"),
+                        Err(error @ (MembershipError::TooManyConfigs | MembershipError::NotALearner(_))) => {
+                            panic!("{error}")
+                        }
                     }
                 }
             }

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use raftwright_core::{
-    Input, Load, LogIdOption, ReadPolicy, ReplicaConfig, Reply, Rng, ServerState, SnapshotPolicy, Span, StreamConfig,
+    ChangeConditions, ChangeMembers, Input, Load, LogIdOption, ReadPolicy, ReplicaConfig, Reply, Rng, ServerState,
+    SnapshotPolicy, Span, StreamConfig,
 };
 
 use crate::cluster::{Cluster, Setup};
@@ -177,11 +178,28 @@ impl<T: Kind> Run<T> {
 
     fn change(&mut self, id: u64) {
         let some: BTreeSet<u64> = self.all.iter().copied().filter(|_| !one_in(&mut self.rng, 3)).collect();
-        match self.rng.next_u64() % 4 {
+        match self.rng.next_u64() % 8 {
             0 => {
                 let member = pick(&mut self.rng, &self.all).unwrap();
                 let node = Member { address: self.rng.next_u64() % 100, incarnation: None };
                 self.cluster.call(id, "add", |ticket| Input::AddLearner { ticket, id: member, node });
+            }
+            2 => {
+                self.cluster.call(id, "cancel", |ticket| Input::CancelChange { ticket });
+            }
+            3 | 4 => {
+                let (old, new) = (pick(&mut self.rng, &self.all).unwrap(), pick(&mut self.rng, &self.all).unwrap());
+                let node = Member { address: 7, incarnation: None };
+                let retain = one_in(&mut self.rng, 2);
+                let change = match self.rng.next_u64() % 4 {
+                    0 => ChangeMembers::Promote([new].into()),
+                    1 => ChangeMembers::ReplaceNode { old, new, node },
+                    2 => ChangeMembers::AddVoters([new].into()),
+                    _ => ChangeMembers::RemoveVoters { voters: [old].into(), retain },
+                };
+                let membership = self.cluster.replica(id).membership().log_id.filter(|_| one_in(&mut self.rng, 2));
+                let conditions = ChangeConditions { membership, ..ChangeConditions::default() };
+                self.cluster.call(id, "change", |ticket| Input::ChangeMembers { ticket, change, conditions });
             }
             1 => {
                 self.cluster.call(id, "remove", |ticket| Input::RemoveLearners { ticket, ids: some });
@@ -251,6 +269,7 @@ impl<T: Kind> Run<T> {
         let lead = self.cluster.replica(leader);
         let membership = lead.membership().membership.clone();
         assert!(!membership.is_joint(), "seed {seed}: a joint membership ends by itself");
+        assert!(membership.promoting().is_empty(), "seed {seed}: a learner that has caught up becomes a voter");
         assert_eq!(lead.committed(), lead.last_log_id(), "seed {seed}: everything is committed");
         assert_eq!(self.cluster.waiting_calls(), Vec::<&str>::new(), "seed {seed}: every call is answered");
         for id in membership.nodes().keys() {

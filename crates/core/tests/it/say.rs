@@ -128,6 +128,9 @@ fn refused<T: Kind>(refusal: &Refusal<T>) -> String {
         Refusal::ChangeInProgress => "a change is in progress".to_owned(),
         Refusal::NotApplicable(id) => format!("not applicable to {id}"),
         Refusal::TransferInProgress => "a transfer is in progress".to_owned(),
+        Refusal::ConditionFailed => "what it depends on is not so".to_owned(),
+        Refusal::NothingToCancel => "there is nothing to cancel".to_owned(),
+        Refusal::Cancelled => "it was cancelled".to_owned(),
     }
 }
 

@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use raftwright_core::{
-    AppendEntriesRequest, HeartbeatRequest, Identity, Input, LogIdOf, LogIdOption, Membership, Message, ReadPolicy,
-    Round, SnapshotPolicy, Span, VoteKind, VoteOf, VoteRequest, WriteId,
+    AppendEntriesRequest, ChangeConditions, ChangeMembers, HeartbeatRequest, Identity, Input, LogIdOf, LogIdOption,
+    Membership, Message, ReadPolicy, Round, SnapshotPolicy, Span, VoteKind, VoteOf, VoteRequest, WriteId,
 };
 
 use crate::cluster::{Body, Cluster, Packet, Setup};
@@ -139,10 +139,17 @@ fn call<T: Kind>(cluster: &mut Cluster<T>, verb: &str, words: &[&str], line: &st
             let name = [&["read"], rest].concat().join(" ");
             cluster.call(number(server), &name, |ticket| Input::Read { ticket, policy });
         }
-        ("change", [server, "to", voters, rest @ ..]) => {
-            let (voters, retain) = (numbers(voters).into_iter().collect(), rest == ["retain"]);
-            let name = format!("change to {}", &words[2..].join(" "));
-            cluster.call(number(server), &name, |ticket| Input::ChangeMembership { ticket, voters, retain });
+        ("change", [server, words @ ..]) => {
+            let (wanted, given) = match words.iter().position(|word| *word == "if") {
+                Some(at) => (&words[..at], &words[at + 1..]),
+                None => (words, &words[..0]),
+            };
+            let (change, conditions) = (change_of(wanted), conditions_of::<T>(given));
+            let name = format!("change {}", words.join(" "));
+            cluster.call(number(server), &name, |ticket| Input::ChangeMembers { ticket, change, conditions });
+        }
+        ("cancel", [server]) => {
+            cluster.call(number(server), "cancel", |ticket| Input::CancelChange { ticket });
         }
         ("learner", [server, "add", member]) => {
             let node = Member { address: number(member), incarnation: None };
@@ -176,6 +183,33 @@ fn call<T: Kind>(cluster: &mut Cluster<T>, verb: &str, words: &[&str], line: &st
             cluster.servers.get_mut(&number(server)).unwrap().machine_held = true;
         }
         _ => panic!("not a command: {name}"),
+    }
+}
+
+/// `to 1,2,4 retain`, `add 4`, `remove 3 retain`, `promote 4`, `replace 3 by 4`, `update 4`.
+fn change_of<T: Kind>(words: &[&str]) -> ChangeMembers<T> {
+    let set = |ids: &str| numbers(ids).into_iter().collect();
+    let member = |id: &str| Member { address: number(id), incarnation: None };
+    match words {
+        ["to", voters, rest @ ..] => ChangeMembers::ReplaceVoters { voters: set(voters), retain: rest == ["retain"] },
+        ["add", ids] => ChangeMembers::AddVoters(set(ids)),
+        ["remove", ids, rest @ ..] => ChangeMembers::RemoveVoters { voters: set(ids), retain: rest == ["retain"] },
+        ["promote", ids] => ChangeMembers::Promote(set(ids)),
+        ["replace", old, "by", new] => {
+            ChangeMembers::ReplaceNode { old: number(old), new: number(new), node: member(new) }
+        }
+        ["update", id] => ChangeMembers::UpdateNodes([(number(id), member(id))].into()),
+        _ => panic!("not a change: {words:?}"),
+    }
+}
+
+/// `membership 1.3 leader 1-1:leader log 1.4`.
+fn conditions_of<T: Kind>(words: &[&str]) -> ChangeConditions<T> {
+    let field = |name: &str| words.chunks(2).find(|pair| pair[0] == name).map(|pair| pair[1]);
+    ChangeConditions {
+        membership: field("membership").map(log_id_of::<T>),
+        leader: field("leader").map(vote_of::<T>),
+        last_log_id: field("log").map(log_id_of::<T>),
     }
 }
 
