@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use raftwright_core::{ReadPolicy, Refusal, Replica, Reply};
 use raftwright_traits::{
-    AppendEntriesRequest, AppendEntriesResponse, ChangeMembershipError, ClientWriteError, Config, ForwardToLeader,
-    HeartbeatRequest, HeartbeatResponse, InitializeError, InstallSnapshotRequest, InstallSnapshotResponse,
-    LinearizableReadError, LogIdOf, LogIndex, MembershipOf, Of, RaftTypeConfig, ReloadError, Snapshot,
-    TransferLeaderError, TransferLeaderRequest, UnknownReason, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, ChangeConditions, ChangeMembers, ChangeMembershipError,
+    ClientWriteError, Config, ForwardToLeader, HeartbeatRequest, HeartbeatResponse, InitializeError,
+    InstallSnapshotRequest, InstallSnapshotResponse, LinearizableReadError, LogIdOf, LogIndex, MembershipOf, Of,
+    RaftTypeConfig, ReloadError, Snapshot, TransferLeaderError, TransferLeaderRequest, UnknownReason, VoteRequest,
+    VoteResponse,
 };
 use tokio::sync::oneshot;
 
@@ -70,6 +71,10 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     AddLearner { id: C::NodeId, node: C::Node, tx: ChangeTx<C> },
     /// Change the voters.
     ChangeMembership { voters: BTreeSet<C::NodeId>, retain: bool, tx: ChangeTx<C> },
+    /// Change the membership in any way.
+    ChangeMembers { change: ChangeMembers<C>, conditions: ChangeConditions<C>, tx: ChangeTx<C> },
+    /// Give up the change that is under way.
+    CancelChange { tx: ChangeTx<C> },
     /// Remove learners.
     RemoveLearners { ids: BTreeSet<C::NodeId>, tx: ChangeTx<C> },
     /// Hand the leadership over.
@@ -173,6 +178,9 @@ fn write_error<C: RaftTypeConfig>(refusal: Refusal<Of<C>>, nodes: &MembershipOf<
         | Refusal::NotInMembership
         | Refusal::Membership(_)
         | Refusal::ChangeInProgress
+        | Refusal::ConditionFailed
+        | Refusal::NothingToCancel
+        | Refusal::Cancelled
         | Refusal::NotApplicable(_) => ClientWriteError::Unknown(UnknownReason::LeadershipLost),
     }
 }
@@ -186,6 +194,9 @@ fn read_error<C: RaftTypeConfig>(refusal: Refusal<Of<C>>, nodes: &MembershipOf<C
         | Refusal::NotInMembership
         | Refusal::Membership(_)
         | Refusal::ChangeInProgress
+        | Refusal::ConditionFailed
+        | Refusal::NothingToCancel
+        | Refusal::Cancelled
         | Refusal::NotApplicable(_) => LinearizableReadError::NotConfirmed,
     }
 }
@@ -199,6 +210,9 @@ fn initialize_error<C: RaftTypeConfig>(refusal: Refusal<Of<C>>) -> InitializeErr
         | Refusal::NotLeader { .. }
         | Refusal::Unknown
         | Refusal::ChangeInProgress
+        | Refusal::ConditionFailed
+        | Refusal::NothingToCancel
+        | Refusal::Cancelled
         | Refusal::NotApplicable(_)
         | Refusal::TransferInProgress => InitializeError::AlreadyInitialized,
     }
@@ -209,7 +223,11 @@ fn change_error<C: RaftTypeConfig>(refusal: Refusal<Of<C>>, nodes: &MembershipOf
         Refusal::NotLeader { leader } => ChangeMembershipError::ForwardToLeader(forward_to(leader, nodes)),
         Refusal::ChangeInProgress | Refusal::TransferInProgress => ChangeMembershipError::InProgress,
         Refusal::Membership(error) => ChangeMembershipError::Membership(error),
-        Refusal::NotApplicable(id) => ChangeMembershipError::IsVoter(id),
+        Refusal::NotApplicable(id) if nodes.is_voter(&id) => ChangeMembershipError::IsVoter(id),
+        Refusal::NotApplicable(id) => ChangeMembershipError::NotApplicable(id),
+        Refusal::ConditionFailed => ChangeMembershipError::ConditionFailed,
+        Refusal::NothingToCancel => ChangeMembershipError::NothingToCancel,
+        Refusal::Cancelled => ChangeMembershipError::Cancelled,
         Refusal::Busy => ChangeMembershipError::Busy,
         Refusal::Unknown | Refusal::AlreadyInitialized | Refusal::NotInMembership => {
             ChangeMembershipError::Unknown(UnknownReason::LeadershipLost)
@@ -222,8 +240,12 @@ fn transfer_error<C: RaftTypeConfig>(refusal: Refusal<Of<C>>, nodes: &Membership
         Refusal::NotLeader { leader } => TransferLeaderError::ForwardToLeader(forward_to(leader, nodes)),
         Refusal::NotApplicable(id) => TransferLeaderError::NotApplicable(id),
         Refusal::TransferInProgress | Refusal::ChangeInProgress | Refusal::Busy => TransferLeaderError::InProgress,
-        Refusal::Unknown | Refusal::AlreadyInitialized | Refusal::NotInMembership | Refusal::Membership(_) => {
-            TransferLeaderError::Deadline
-        }
+        Refusal::Unknown
+        | Refusal::AlreadyInitialized
+        | Refusal::NotInMembership
+        | Refusal::ConditionFailed
+        | Refusal::NothingToCancel
+        | Refusal::Cancelled
+        | Refusal::Membership(_) => TransferLeaderError::Deadline,
     }
 }

@@ -295,6 +295,10 @@ where
             RaftMsg::ChangeMembership { voters, retain, tx } => {
                 Input::ChangeMembership { ticket: tickets.issue(Waiting::Change(tx)), voters, retain }
             }
+            RaftMsg::ChangeMembers { change, conditions, tx } => {
+                Input::ChangeMembers { ticket: tickets.issue(Waiting::Change(tx)), change, conditions }
+            }
+            RaftMsg::CancelChange { tx } => Input::CancelChange { ticket: tickets.issue(Waiting::Change(tx)) },
             RaftMsg::RemoveLearners { ids, tx } => {
                 Input::RemoveLearners { ticket: tickets.issue(Waiting::Change(tx)), ids }
             }

@@ -256,9 +256,12 @@ fn change_error(error: ChangeMembershipError<EasyConfig>) -> RequestError {
         ChangeMembershipError::InProgress => RequestError::InProgress,
         ChangeMembershipError::Busy => RequestError::Busy,
         ChangeMembershipError::Unknown(reason) => RequestError::Unknown(reason),
-        error @ (ChangeMembershipError::Membership(_) | ChangeMembershipError::IsVoter(_)) => {
-            RequestError::Refused(error.to_string())
-        }
+        error @ (ChangeMembershipError::Membership(_)
+        | ChangeMembershipError::IsVoter(_)
+        | ChangeMembershipError::NotApplicable(_)
+        | ChangeMembershipError::ConditionFailed
+        | ChangeMembershipError::NothingToCancel
+        | ChangeMembershipError::Cancelled) => RequestError::Refused(error.to_string()),
     }
 }
 

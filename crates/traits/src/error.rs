@@ -293,6 +293,18 @@ pub enum ChangeMembershipError<C: RaftTypeConfig> {
     /// A server to be removed is a voter. *Surely not applied.*
     #[error("server {0} is a voter: take it out of the voters first")]
     IsVoter(C::NodeId),
+    /// A server to be changed is no member, or one that should be a voter is none. *Surely not applied.*
+    #[error("the change does not apply to server {0}: it is no member, or no voter")]
+    NotApplicable(C::NodeId),
+    /// What the change depends on is not so: somebody else was faster. *Surely not applied.*
+    #[error("the membership, the leader or the log is not what the change depends on")]
+    ConditionFailed,
+    /// No change is under way, or it is committed already, or an earlier leader began it. *Surely not applied.*
+    #[error("there is no change that could be cancelled")]
+    NothingToCancel,
+    /// Somebody has cancelled it, and the membership from before is committed. *Surely not applied.*
+    #[error("the change was cancelled")]
+    Cancelled,
     /// A bound is reached. *Surely not applied.*
     #[error("too much is under way; try again later")]
     Busy,
@@ -309,6 +321,10 @@ impl<C: RaftTypeConfig> ChangeMembershipError<C> {
             | ChangeMembershipError::InProgress
             | ChangeMembershipError::Membership(_)
             | ChangeMembershipError::IsVoter(_)
+            | ChangeMembershipError::NotApplicable(_)
+            | ChangeMembershipError::ConditionFailed
+            | ChangeMembershipError::NothingToCancel
+            | ChangeMembershipError::Cancelled
             | ChangeMembershipError::Busy => Outcome::NotApplied,
             ChangeMembershipError::Unknown(_) => Outcome::Unknown,
         }

@@ -51,10 +51,10 @@ pub use store_ext::{
 #[cfg(feature = "tokio-rt")]
 pub use tokio_runtime::TokioRuntime;
 pub use type_config::{
-    AppData, AppDataResponse, AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, CommittedLeaderIdOf,
-    FromAppData, HeartbeatRequest, HeartbeatResponse, InstallOutcome, InstallSnapshotRequest, InstallSnapshotResponse,
-    LogIdOf, MembershipOf, Of, RaftTypeConfig, ReadIndexAnswer, ReadIndexRequest, ReadIndexResponse, StoredMembership,
-    TransferLeaderRequest, VoteOf, VoteRequest, VoteResponse,
+    AppData, AppDataResponse, AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, ChangeConditions,
+    ChangeMembers, CommittedLeaderIdOf, FromAppData, HeartbeatRequest, HeartbeatResponse, InstallOutcome,
+    InstallSnapshotRequest, InstallSnapshotResponse, LogIdOf, MembershipOf, Of, RaftTypeConfig, ReadIndexAnswer,
+    ReadIndexRequest, ReadIndexResponse, StoredMembership, TransferLeaderRequest, VoteOf, VoteRequest, VoteResponse,
 };
 
 pub use raftwright_core::{

@@ -99,6 +99,10 @@ pub type InstallSnapshotRequest<C> = core_types::InstallSnapshotRequest<Of<C>>;
 pub type InstallSnapshotResponse<C> = core_types::InstallSnapshotResponse<Of<C>>;
 /// What became of a snapshot that was sent.
 pub type InstallOutcome<C> = core_types::InstallOutcome<Of<C>>;
+/// A change of the membership.
+pub type ChangeMembers<C> = core_types::ChangeMembers<Of<C>>;
+/// What it depends on.
+pub type ChangeConditions<C> = core_types::ChangeConditions<Of<C>>;
 /// Take over.
 pub type TransferLeaderRequest<C> = core_types::TransferLeaderRequest<Of<C>>;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use raftwright_core::{LogIdOption, Membership, ServerState};
 use raftwright_traits::{
-    ChangeMembershipError, InitializeError, LogIdOf, RaftError, RaftTypeConfig, TransferLeaderError, UnknownReason,
+    ChangeConditions, ChangeMembers, ChangeMembershipError, InitializeError, LogIdOf, RaftError, RaftTypeConfig,
+    TransferLeaderError, UnknownReason,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
@@ -127,6 +128,32 @@ impl<C: RaftTypeConfig> Raft<C> {
         ids: BTreeSet<C::NodeId>,
     ) -> Result<LogIdOf<C>, RaftError<ChangeMembershipError<C>>> {
         self.change(|tx| RaftMsg::RemoveLearners { ids, tx }).await
+    }
+
+    /// Changes the membership in any way, if what the change depends on is still so when it begins: see
+    /// [`ChangeMembers`](raftwright_core::ChangeMembers) and [`ChangeConditions`](raftwright_core::ChangeConditions), whose default
+    /// depends on nothing. Returns the entry of the new membership once it is committed.
+    ///
+    /// # Errors
+    /// [`ChangeMembershipError`] says whether the change is surely not applied.
+    pub async fn change_members(
+        &self,
+        change: ChangeMembers<C>,
+        conditions: ChangeConditions<C>,
+    ) -> Result<LogIdOf<C>, RaftError<ChangeMembershipError<C>>> {
+        self.change(|tx| RaftMsg::ChangeMembers { change, conditions, tx }).await
+    }
+
+    /// Takes back the change of voters that is under way, when the new voters do not come and it cannot finish; otherwise, all
+    /// promotions of learners that wait. Returns the entry that restores the membership from before, once it is committed. The
+    /// caller of the change gets [`ChangeMembershipError::Cancelled`]. `docs/membership.md` says when that is possible, and why it
+    /// is safe.
+    ///
+    /// # Errors
+    /// [`ChangeMembershipError`]; [`ChangeMembershipError::NothingToCancel`] if this leader has not begun the change, or if it
+    /// is committed. After [`ChangeMembershipError::Unknown`], either the change or its cancellation takes place.
+    pub async fn cancel_membership_change(&self) -> Result<LogIdOf<C>, RaftError<ChangeMembershipError<C>>> {
+        self.change(|tx| RaftMsg::CancelChange { tx }).await
     }
 
     async fn change(

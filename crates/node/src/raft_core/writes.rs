@@ -91,6 +91,8 @@ where
                 | RaftMsg::Initialize { .. }
                 | RaftMsg::AddLearner { .. }
                 | RaftMsg::ChangeMembership { .. }
+                | RaftMsg::ChangeMembers { .. }
+                | RaftMsg::CancelChange { .. }
                 | RaftMsg::RemoveLearners { .. }
                 | RaftMsg::TransferLeader { .. }
                 | RaftMsg::Elect

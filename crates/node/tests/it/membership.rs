@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use raftwright_node::ServerState;
 use raftwright_traits::{
-    ChangeMembershipError, ClientWriteError, EmptyNode, InitializeError, LogIdOption, MembershipError, RaftError,
+    ChangeConditions, ChangeMembers, ChangeMembershipError, ClientWriteError, EmptyNode, InitializeError, LogIdOption,
+    MembershipError, RaftError,
 };
 
 use crate::fixture::{Cluster, TestTypes, put, with_both_leader_ids};
@@ -19,6 +20,10 @@ with_both_leader_ids!(
     the_leader_can_be_removed,
     removed_voters_can_stay_as_learners,
     a_change_must_make_sense,
+    a_change_depends_on_what_its_caller_saw,
+    a_learner_becomes_a_voter_when_it_has_caught_up,
+    a_change_that_cannot_finish_is_taken_back,
+    one_server_takes_the_place_of_another,
 );
 
 fn ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
@@ -162,4 +167,79 @@ async fn a_change_must_make_sense<C: TestTypes>() {
         tokio::join!(raft.change_membership(ids([leader]), true), raft.add_learner(8, EmptyNode {}, false),);
     assert!(one.is_ok());
     assert_eq!(other, Err(RaftError::APIError(ChangeMembershipError::InProgress)));
+}
+
+async fn a_change_depends_on_what_its_caller_saw<C: TestTypes>() {
+    let cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let raft = cluster.raft(cluster.leader().await);
+    raft.add_learner(9, EmptyNode {}, false).await.unwrap();
+    let seen = raft.metrics().borrow().membership_config.log_id;
+    raft.add_learner(8, EmptyNode {}, false).await.unwrap();
+    let stale = ChangeConditions::<C> { membership: seen, leader: None, last_log_id: None };
+    let remove = || ChangeMembers::<C>::RemoveNodes(ids([9]));
+    let refused = raft.change_members(remove(), stale).await;
+    assert_eq!(refused, Err(RaftError::APIError(ChangeMembershipError::ConditionFailed)));
+    let membership = cluster.wait(raft.id()).metrics(|m| m.membership_config.log_id > seen, "told").await.unwrap();
+    let fresh =
+        ChangeConditions::<C> { membership: membership.membership_config.log_id, ..ChangeConditions::<C>::default() };
+    raft.change_members(remove(), fresh).await.unwrap();
+    let stranger = ChangeMembers::<C>::UpdateNodes([(77, EmptyNode {})].into());
+    let refused = raft.change_members(stranger, ChangeConditions::<C>::default()).await;
+    assert_eq!(refused, Err(RaftError::APIError(ChangeMembershipError::NotApplicable(77))));
+}
+
+async fn a_learner_becomes_a_voter_when_it_has_caught_up<C: TestTypes>() {
+    let mut cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    cluster.raft(leader).add_learner(4, EmptyNode {}, false).await.unwrap();
+    let promote = ChangeMembers::<C>::Promote(ids([4]));
+    cluster.raft(leader).change_members(promote, ChangeConditions::<C>::default()).await.unwrap();
+    for i in 0..10 {
+        cluster.write(leader, "a", i).await;
+    }
+    // The server is not even there; and who was asked need not be the one that does it.
+    cluster.stop(leader).await;
+    let leader = cluster.leader().await;
+    cluster.add_blank(4).await;
+    let uniform = |m: &raftwright_node::RaftMetrics<C>| {
+        let membership = &m.membership_config.membership;
+        membership.is_voter(&4) && !membership.is_joint()
+    };
+    cluster.wait(leader).metrics(uniform, "4 votes").await.unwrap();
+    cluster.wait(4).state(ServerState::Follower, "it knows").await.unwrap();
+}
+
+async fn a_change_that_cannot_finish_is_taken_back<C: TestTypes>() {
+    let cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    let raft = cluster.raft(leader).clone();
+    let nothing = Err(RaftError::APIError(ChangeMembershipError::NothingToCancel));
+    assert_eq!(raft.cancel_membership_change().await, nothing);
+    for id in [4, 5] {
+        raft.add_learner(id, EmptyNode {}, false).await.unwrap();
+    }
+    let asked = raft.clone();
+    let change = tokio::spawn(async move { asked.change_membership(ids([1, 4, 5]), false).await });
+    cluster.wait(leader).metrics(|m| m.membership_config.membership.is_joint(), "under way").await.unwrap();
+    // Longer than any election timeout: the leader leads on, and confirms reads.
+    tokio::time::advance(std::time::Duration::from_secs(3)).await;
+    raft.ensure_linearizable(raftwright_node::ReadPolicy::ReadIndex).await.unwrap();
+    raft.cancel_membership_change().await.unwrap();
+    assert_eq!(change.await.unwrap(), Err(RaftError::APIError(ChangeMembershipError::Cancelled)));
+    cluster.write(leader, "a", 1).await;
+    let membership = raft.metrics().borrow().membership_config.membership.clone();
+    assert_eq!(membership.voter_ids().collect::<BTreeSet<_>>(), ids([1, 2, 3]));
+}
+
+async fn one_server_takes_the_place_of_another<C: TestTypes>() {
+    let mut cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    let old = [1, 2, 3].into_iter().find(|id| *id != leader).unwrap();
+    cluster.add_blank(4).await;
+    let replace = ChangeMembers::<C>::ReplaceNode { old, new: 4, node: EmptyNode {} };
+    cluster.raft(leader).change_members(replace, ChangeConditions::<C>::default()).await.unwrap();
+    let index = cluster.write(leader, "a", 1).await;
+    cluster.wait(4).applied_index_at_least(index, "the new server has it").await.unwrap();
+    let membership = cluster.raft(leader).metrics().borrow().membership_config.membership.clone();
+    assert!(membership.is_voter(&4) && !membership.contains(&old));
 }

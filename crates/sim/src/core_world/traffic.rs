@@ -124,7 +124,10 @@ impl Cluster {
             | Refusal::Membership(_)
             | Refusal::ChangeInProgress
             | Refusal::NotApplicable(_)
-            | Refusal::TransferInProgress => self.refuse(client, number, None),
+            | Refusal::TransferInProgress
+            | Refusal::ConditionFailed
+            | Refusal::NothingToCancel
+            | Refusal::Cancelled => self.refuse(client, number, None),
         }
     }
 

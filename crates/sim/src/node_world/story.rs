@@ -731,7 +731,11 @@ fn change_failed(error: RaftError<ChangeMembershipError<App>>) -> Failed {
         RaftError::APIError(
             error @ (ChangeMembershipError::InProgress
             | ChangeMembershipError::Membership(_)
-            | ChangeMembershipError::IsVoter(_)),
+            | ChangeMembershipError::IsVoter(_)
+            | ChangeMembershipError::NotApplicable(_)
+            | ChangeMembershipError::ConditionFailed
+            | ChangeMembershipError::NothingToCancel
+            | ChangeMembershipError::Cancelled),
         ) => Failed::Refused(error.to_string()),
         RaftError::Fatal(fatal) => Failed::Refused(fatal.to_string()),
     }
