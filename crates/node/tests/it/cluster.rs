@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use raftwright_node::{ReadPolicy, ServerState};
-use raftwright_traits::{ClientWriteError, Config, LinearizableReadError, LogIdOption, RaftError, TransferLeaderError};
+use raftwright_traits::{
+    ClientWriteError, Config, LinearizableReadError, LogIdOption, RaftError, TransferLeaderError, TransferLeaderRequest,
+};
 
 use crate::fixture::{Cluster, Map, TestTypes, config, put, with_both_leader_ids};
 
@@ -16,6 +18,8 @@ with_both_leader_ids!(
     a_restarted_node_applies_its_log_again,
     a_server_alone_leads_and_writes,
     leadership_is_handed_over,
+    a_leader_that_goes_away_has_not_handed_over,
+    a_transfer_that_another_wins_is_told_so,
     a_slow_state_machine_causes_no_election,
     an_election_can_be_asked_for,
     a_slow_network_carries_a_pipeline,
@@ -169,6 +173,41 @@ async fn leadership_is_handed_over<C: TestTypes>() {
         other => panic!("{other:?}"),
     }
     cluster.write(target, "a", 3).await;
+}
+
+async fn a_leader_that_goes_away_has_not_handed_over<C: TestTypes>() {
+    let cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    cluster.router.isolate(leader);
+    // It gives way for want of a quorum, long before the caller is told.
+    let transfer = cluster.raft(leader).transfer_leader(leader % 3 + 1).await;
+    assert_eq!(transfer, Err(RaftError::APIError(TransferLeaderError::Deadline)));
+    assert_ne!(cluster.raft(leader).metrics().borrow().state, ServerState::Leader);
+}
+
+async fn a_transfer_that_another_wins_is_told_so<C: TestTypes>() {
+    let cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    let (to, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    cluster.write(leader, "a", 1).await;
+    cluster.router.isolate(to);
+    let (raft, asked) = (cluster.raft(leader), cluster.raft(other));
+    let request = raft
+        .with_raft_state(move |replica| TransferLeaderRequest::<C> {
+            from: replica.identity(),
+            vote: *replica.vote().unwrap(),
+            last_log_id: replica.last_log_id(),
+            to: other,
+        })
+        .await
+        .unwrap();
+    let (transfer, _) = tokio::join!(raft.transfer_leader(to), asked.handle_transfer_leader(request));
+    match transfer {
+        Err(RaftError::APIError(TransferLeaderError::ForwardToLeader(forward))) => {
+            assert_eq!(forward.leader_id, Some(other));
+        }
+        unexpected => panic!("{unexpected:?}"),
+    }
 }
 
 async fn a_slow_state_machine_causes_no_election<C: TestTypes>() {

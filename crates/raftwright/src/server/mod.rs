@@ -1,6 +1,8 @@
 //! The server: a node on disk and network, with an application's state machine.
 
 mod builder;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

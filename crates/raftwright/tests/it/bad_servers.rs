@@ -180,3 +180,15 @@ async fn a_change_of_the_cluster_is_not_repeated_when_its_fate_is_unknown() {
     .await;
     assert_eq!(busy.client().with_deadline(Duration::from_secs(30)).add_learner(2, "a:1").await.unwrap(), 5);
 }
+
+/// The command was applied, and every server would give the same answer: asking again is of no use.
+#[tokio::test]
+async fn an_answer_that_is_too_long_for_a_frame_is_final() {
+    let too_long = || Err(Fault::new(FaultCode::AnswerTooLong, "the answer is too long"));
+    let server = FakeServer::start(move |_, body| after_session(too_long, body)).await;
+    let error = server.client().write(add("a", 1)).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    assert_eq!(server.calls(), 2, "a session, and the command once");
+    server.client().read("a".into()).await.unwrap_err();
+    assert_eq!(server.calls(), 3, "the query once");
+}

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use raftwright::wal::WalOptions;
 use raftwright::{Config, Server, ServerBuilder, StartError};
 use tempfile::TempDir;
 
@@ -115,4 +116,21 @@ async fn settings_that_are_missing_or_cannot_work() {
     says(&error(builder(&temp).initial_cluster([(2, "a:1")])).await, &["does not name server 1"]);
     says(&error(builder(&temp).initial_cluster([(1, "a:1"), (1, "b:1")])).await, &["names a server twice"]);
     assert!(!temp.path().join("x").exists(), "nothing is made before the settings are checked");
+}
+
+/// What the node lets in must fit into the log's queue, or the log would have to stop: it has no way to refuse.
+#[tokio::test]
+async fn settings_that_the_log_s_queue_has_no_room_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let wal = WalOptions { queue_bytes_max: 1 << 20, queue_ops_max: 64, ..WalOptions::default() };
+    let fitting =
+        Config { uncommitted_bytes_max: 1 << 19, inflight_bytes_max: 1 << 19, log_writes_max: 32, ..Config::default() };
+    let started = |config: Config| error(builder(&temp).wal(wal.clone()).config(config));
+    let config = Config { uncommitted_bytes_max: (1 << 19) + 1, ..fitting.clone() };
+    says(&started(config).await, &["uncommitted_bytes_max", "524288", "queue_bytes_max"]);
+    let config = Config { inflight_bytes_max: (1 << 19) + 1, ..fitting.clone() };
+    says(&started(config).await, &["inflight_bytes_max", "524288", "queue_bytes_max"]);
+    let config = Config { log_writes_max: 33, ..fitting.clone() };
+    says(&started(config).await, &["log_writes_max", "32", "queue_ops_max"]);
+    builder(&temp).wal(wal.clone()).config(fitting).start(Tally::default()).await.unwrap().shutdown().await;
 }

@@ -1,0 +1,61 @@
+use super::*;
+use crate::protocol::{Op, Request};
+use crate::service::REQUEST_WAIT_MAX;
+use crate::{BoxError, decode, encode};
+use raftwright_traits::{Config, Outcome, UnknownReason};
+
+/// Sums what it is given.
+#[derive(Default)]
+struct Sum(u64);
+
+impl StateMachine for Sum {
+    type Command = u64;
+    type Query = ();
+    type Answer = u64;
+
+    fn apply(&mut self, add: u64) -> u64 {
+        self.0 += add;
+        self.0
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+
+    fn snapshot(&self) -> Result<Vec<u8>, BoxError> {
+        encode(&self.0)
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), BoxError> {
+        self.0 = decode(snapshot)?;
+        Ok(())
+    }
+}
+
+/// A client that says it will wait for weeks holds its place in a server for no longer than the server's own bound.
+#[tokio::test]
+async fn no_request_is_worked_on_for_ever() {
+    let temp = tempfile::tempdir().unwrap();
+    // It leads on for longer than the request is worked on, although nobody confirms it.
+    let config = Config { election_timeout_min: 100_000, election_timeout_max: 200_000, ..Config::default() };
+    let builder = Server::<Sum>::builder().id(1).data_dir(temp.path().join("d")).listen("127.0.0.1:0").config(config);
+    let server = builder.initial_cluster([(1, "127.0.0.1:1")]).start(Sum::default()).await.unwrap();
+    server.raft().wait(None).current_leader(1, "it leads").await.unwrap();
+    // From the next entry on it needs a second server, which there is not: nothing is committed any more.
+    server.raft().add_learner(2, BasicNode::new("127.0.0.1:2"), false).await.unwrap();
+    let raft = server.raft().clone();
+    let change = tokio::spawn(async move { raft.change_membership([1, 2].into(), false).await });
+    let joint = |m: &raftwright_node::RaftMetrics<EasyConfig>| m.membership_config.membership.is_joint();
+    server.raft().wait(None).metrics(joint, "it needs both").await.unwrap();
+    let month = Duration::from_secs(30 * 24 * 3600);
+    let request = Request { op: Op::Write, wait: month, payload: Envelope::alone(&1u64).unwrap() };
+    // From here on time passes as soon as nothing can run.
+    tokio::time::pause();
+    let before = tokio::time::Instant::now();
+    let late = server.service.call(request).await.unwrap_err();
+    assert_eq!((&late, late.outcome()), (&RequestError::Unknown(UnknownReason::Deadline), Outcome::Unknown));
+    assert_eq!(before.elapsed().as_secs(), REQUEST_WAIT_MAX.as_secs());
+    tokio::time::resume();
+    server.shutdown().await;
+    assert!(change.await.unwrap().is_err());
+}
