@@ -367,6 +367,60 @@ fn a_target_that_lies_about_what_it_has_ends_the_transfer() {
 }
 
 #[test]
+fn nothing_that_anybody_says_out_of_turn_is_believed() {
+    let (mut ended, mut verified) = (0, 0);
+    for seed in 0..3000 {
+        let mut random = Random(seed);
+        let mut receiving = Receiving::new(0);
+        let mut sending = Sending::new(offer(1, 3, 5, 200), random.bytes(200));
+        // Small numbers, so that some of them are right.
+        for _ in 0..60 {
+            let receipt = ReceiptId(random.below(4));
+            let request = match random.below(4) {
+                0 => TransferRequest::Offer(offer(random.below(2), random.below(4), random.below(3), random.below(40))),
+                1 => TransferRequest::Finish(raftwright_traits::transfer::SnapshotFinish {
+                    receipt,
+                    size: random.below(40),
+                    checksum: 0,
+                    wait: Span::from_nanos(0),
+                }),
+                _ => {
+                    let (offset, len) = (random.below(3) * 8, random.below(3) * 8);
+                    let offset = if random.one_in(20) { u64::MAX - offset } else { offset };
+                    let mut piece =
+                        TransferRequest::Piece(SnapshotPiece::new(receipt, offset, random.bytes(len.max(1)).into()));
+                    if random.one_in(10) {
+                        damage(&mut piece, &mut random);
+                    }
+                    piece
+                }
+            };
+            let answer = receiving.answer(request);
+            verified += u64::from(matches!(answer, TransferAnswer::Verified { .. }));
+            let answer = match random.below(5) {
+                0 => TransferAnswer::Accepted { receipt, offset: random.below(3) * 16, checksum: 0 },
+                1 | 2 => TransferAnswer::Verified { receipt, offset: random.below(14) * 16 },
+                3 => TransferAnswer::Installing(receipt),
+                _ => answer,
+            };
+            ended += u64::from(sending.step().is_some());
+            (0..random.below(4)).for_each(|_| {
+                sending.step();
+            });
+            if random.one_in(2) {
+                sending.machine.on_answer(answer);
+            }
+            if random.one_in(8) {
+                sending.cut();
+            }
+        }
+        // Only an empty content has the checksum that everybody claims.
+        assert!(receiving.installed.iter().all(Vec::is_empty), "seed {seed}");
+    }
+    assert!(ended > 1000 && verified > 1000, "{ended} {verified}");
+}
+
+#[test]
 fn a_throttle_lets_a_burst_and_then_the_rate_through() {
     // A thousand bytes a second, a hundred at once.
     let mut throttle = Throttle::new(1000, 100);
