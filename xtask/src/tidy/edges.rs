@@ -21,6 +21,7 @@ const EDGES: Edges = &[
     ("raftwright-kv", &["raftwright"]),
     ("raftwright-sim", &["raftwright-core", "raftwright-traits", "raftwright-node", "raftwright-wal"]),
     ("hello-cluster", &["raftwright"]),
+    ("directory-snapshot", &["raftwright"]),
     ("xtask", &[]),
 ];
 

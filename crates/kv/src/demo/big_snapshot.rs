@@ -57,6 +57,9 @@ pub(super) async fn run(args: &DemoArgs, bytes: u64) -> Result<(), Failure> {
     let flags = [
         "--snapshot-every=1000000000".to_owned(),
         "--snapshot-log-keep=0".to_owned(),
+        // A machine that is busy with other things may let a server wait for a third of a second.
+        "--heartbeat-interval=100ms".to_owned(),
+        "--election-timeout=1s".to_owned(),
         format!("--snapshot-rate={rate}"),
     ];
     let mut cluster = Cluster::new(3, flags.to_vec())?;
