@@ -1,5 +1,8 @@
 //! The table of bounds in `docs/limits.md`, drawn from the constants and settings of the crates: what is written there is what
-//! stands in the code, with the words that stand beside it.
+//! stands in the code, with the words that stand beside it. Which test shows what happens at a bound is written on the page
+//! itself; drawing it anew keeps that column.
+
+use std::collections::BTreeMap;
 
 use crate::tidy::rust_text::split;
 use crate::tidy::tree::Tree;
@@ -13,12 +16,54 @@ const CLOSE: &str = "<!-- /bounds -->";
 /// The crates whose bounds a user meets, in reading order.
 const CRATES: &[&str] = &["core", "traits", "node", "wal", "net", "raftwright", "kv"];
 
-/// A bound: its name, its value where it has a fixed one, and what is said about it.
+/// A bound: its name, its value (`None` for a setting), and what is said about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Bound {
     name: String,
-    value: String,
+    value: Option<String>,
     doc: String,
+}
+
+/// The test of each row that has one, by the row's first cell.
+fn tests(page: &str) -> BTreeMap<&str, &str> {
+    let row = |line: &'_ str| -> Option<(usize, usize)> {
+        let head = line.find("](../").and_then(|at| line.get(at..)?.find(" |").map(|end| at + end + 2))?;
+        (line.matches(" | ").count() == 3).then_some((head, line.rfind(" | ")? + 3))
+    };
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    rows.filter_map(|line| row(line).map(|(head, test)| (&line[..head], line[test..].trim_end_matches(" |")))).collect()
+}
+
+/// What settings are if nobody says otherwise, by file and name.
+fn defaults(tree: &Tree) -> BTreeMap<(&str, &str), &str> {
+    let mut found = BTreeMap::new();
+    for (path, text) in tree.rust().filter(|(_, text)| text.contains("impl Default for ")) {
+        let mut inside = false;
+        for line in text.lines() {
+            inside = match line {
+                "}" => false,
+                _ => inside || line.starts_with("impl Default for "),
+            };
+            let field = line.trim().trim_end_matches(',').split_once(": ");
+            if let Some((name, value)) = field.filter(|(name, _)| inside && name.ends_with("_max")) {
+                found.insert((path, name), value);
+            }
+        }
+    }
+    found
+}
+
+/// The default of a setting. One that is another's is looked up there.
+fn default_of(defaults: &BTreeMap<(&str, &str), &str>, path: &str, name: &str) -> String {
+    let Some(value) = defaults.get(&(path, name)) else { return "none: it must be given".to_owned() };
+    match value.split_once('.') {
+        Some((of, field)) if of.bytes().all(|b| b.is_ascii_lowercase()) => {
+            let field = field.trim_end_matches(".as_millis()");
+            let there = defaults.iter().find(|((at, name), _)| *at != path && *name == field);
+            there.map_or_else(|| (*value).to_owned(), |(_, value)| (*value).to_owned())
+        }
+        Some(_) | None => (*value).to_owned(),
+    }
 }
 
 /// The page with its tables as they should be now.
@@ -30,6 +75,8 @@ pub fn refreshed(page: &str, tree: &Tree) -> Result<String, String> {
     let (before, rest) = page.split_once(OPEN).ok_or_else(missing)?;
     let (_, after) = rest.split_once(CLOSE).ok_or_else(missing)?;
     let mut tables = String::new();
+    let tests = tests(page);
+    let defaults = defaults(tree);
     for name in CRATES {
         let dir = format!("crates/{name}/src/");
         let files: Vec<(&str, Vec<Bound>)> = tree
@@ -41,12 +88,20 @@ pub fn refreshed(page: &str, tree: &Tree) -> Result<String, String> {
         if files.is_empty() {
             continue;
         }
-        tables += &format!("\n## `crates/{name}`\n\n| bound | value | meaning |\n|---|---|---|\n");
+        tables += &format!(
+            "\n## `crates/{name}`\n\n| bound | value, or default of a setting | what it is, and what happens there | test |\n|---|---|---|---|\n"
+        );
         for (path, bounds) in files {
             for bound in bounds {
                 let file = path.strip_prefix(&dir).unwrap_or(path);
-                let (name, value, doc) = (&bound.name, &bound.value, &bound.doc);
-                tables += &format!("| `{name}`, [{file}](../{path}) | {value} | {doc} |\n");
+                let (name, doc) = (&bound.name, &bound.doc);
+                let value = match bound.value.as_deref() {
+                    Some(value) => value.to_owned(),
+                    None => default_of(&defaults, path, name),
+                };
+                let head = format!("| `{name}`, [{file}](../{path}) |");
+                let test = tests.get(head.as_str()).copied().unwrap_or("-");
+                tables += &format!("{head} {value} | {doc} | {test} |\n");
             }
         }
     }
@@ -85,16 +140,16 @@ fn without_visibility(line: &str) -> &str {
     line.strip_prefix("pub(crate) ").or_else(|| line.strip_prefix("pub ")).unwrap_or(line)
 }
 
-fn constant(line: &str) -> Option<(&str, String)> {
+fn constant(line: &str) -> Option<(&str, Option<String>)> {
     let (name, rest) = without_visibility(line).strip_prefix("const ")?.split_once(':')?;
     let (_, value) = rest.split_once('=')?;
-    name.ends_with("_MAX").then(|| (name, value.trim().trim_end_matches(';').to_owned()))
+    name.ends_with("_MAX").then(|| (name, Some(value.trim().trim_end_matches(';').to_owned())))
 }
 
-fn setting(line: &str) -> Option<(&str, String)> {
+fn setting(line: &str) -> Option<(&str, Option<String>)> {
     let (name, rest) = without_visibility(line).split_once(':')?;
     let public_field = line.starts_with("pub ") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    (public_field && name.ends_with("_max") && rest.ends_with(',')).then(|| (name, "a setting".to_owned()))
+    (public_field && name.ends_with("_max") && rest.ends_with(',')).then_some((name, None))
 }
 
 /// A comment as the cell of a table: no links, no bars. Without backticks too, for what they name there is looked for here.
@@ -112,11 +167,32 @@ mod tests {
 
     #[test]
     fn constants_and_settings_with_words_are_bounds() {
-        let of = |name: &str, value: &str, doc: &str| Bound { name: name.into(), value: value.into(), doc: doc.into() };
+        let of = |name: &str, value: Option<&str>, doc: &str| Bound {
+            name: name.into(),
+            value: value.map(Into::into),
+            doc: doc.into(),
+        };
         assert_eq!(
             bounds(CODE),
-            [of("THINGS_MAX", "1 << 4", "Most Things. Past it, busy."), of("bytes_max", "a setting", "Most bytes.")]
+            [of("THINGS_MAX", Some("1 << 4"), "Most Things. Past it, busy."), of("bytes_max", None, "Most bytes.")]
         );
+    }
+
+    #[test]
+    fn defaults_are_found_also_elsewhere_and_tests_are_kept() {
+        let other = "impl Default for Other {\n    fn default() -> Self {\n        Self {\n            size_max: 7,\n        }\n    }\n}\n\
+            /// Here.\nstruct T {\n    /// Most of it.\n    pub bytes_max: usize,\n}\n\
+            impl Default for T {\n    fn default() -> Self {\n        Self {\n            bytes_max: other.size_max,\n        }\n    }\n}\n";
+        let there = "impl Default for U {\n    fn default() -> Self {\n        Self {\n            size_max: 9 << 2,\n        }\n    }\n}\n";
+        let tree = Tree::of(&[("crates/node/src/a.rs", other), ("crates/core/src/b.rs", there)]);
+        let page = format!("{OPEN}{CLOSE}");
+        let fresh = refreshed(&page, &tree).unwrap();
+        assert!(
+            fresh.contains("| `bytes_max`, [a.rs](../crates/node/src/a.rs) | 9 << 2 | Most of it. | - |"),
+            "{fresh}"
+        );
+        let shown = fresh.replace("Most of it. | - |", "Most of it. | `crates/a.rs::b`, `c` |");
+        assert_eq!(refreshed(&shown, &tree).unwrap(), shown);
     }
 
     #[test]

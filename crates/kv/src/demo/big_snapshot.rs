@@ -38,13 +38,13 @@ const BASELINE: Duration = Duration::from_secs(30);
 const SMALL: u64 = 128 << 20;
 
 /// How long the whole transfer may take.
-const TRANSFER_MAX: Duration = Duration::from_secs(1_800);
+const TRANSFER_PATIENCE: Duration = Duration::from_secs(1_800);
 
 /// Bytes a second that the snapshot may take of the link, if nothing else is said.
 const RATE_DEFAULT: u64 = 32 << 20;
 
 /// How many times as long the slowest hundredth of the writes may take while a snapshot is sent.
-const SLOWDOWN_MAX: f64 = 2.0;
+const SLOWDOWN_BORNE: f64 = 2.0;
 
 /// Runs it with a state of so many bytes.
 ///
@@ -131,14 +131,14 @@ async fn play(args: &DemoArgs, bytes: u64, rate: u64, cluster: &mut Cluster, sto
     let begun = Instant::now();
     at_leader.add_member(new, &proxy.addr()).await?;
     let mut at_new = cluster.client_of(new);
-    let deadline = Instant::now() + TRANSFER_MAX;
+    let deadline = Instant::now() + TRANSFER_PATIENCE;
     loop {
         let state = at_new.state().await?;
         if state.snapshot >= built.snapshot && state.role == Role::Learner {
             break;
         }
         if Instant::now() > deadline {
-            return Err(Failure::new(format!("the snapshot did not arrive within {} s", TRANSFER_MAX.as_secs())));
+            return Err(Failure::new(format!("the snapshot did not arrive within {} s", TRANSFER_PATIENCE.as_secs())));
         }
         tokio::time::sleep(POLL * 10).await;
     }
@@ -170,7 +170,7 @@ async fn play(args: &DemoArgs, bytes: u64, rate: u64, cluster: &mut Cluster, sto
     if twice > u64::from(args.cuts) * chunk + heads {
         return Err(Failure::new("more than one chunk a cut was sent twice"));
     }
-    if ratio > SLOWDOWN_MAX && !args.no_latency_bound {
+    if ratio > SLOWDOWN_BORNE && !args.no_latency_bound {
         return Err(Failure::new(format!("the slowest hundredth of the writes took {ratio:.2} times as long")));
     }
     Ok(())

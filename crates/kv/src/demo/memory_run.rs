@@ -31,7 +31,7 @@ const LOG_KEEP: u64 = 10_000;
 const LOG_KEEP_FOR_FOLLOWERS: u64 = 300_000;
 
 /// Most rows of the table.
-const ROWS_MAX: u64 = 40;
+const ROWS_SHOWN: u64 = 40;
 
 type Servers = [Arc<Server<KvStateMachine>>; 3];
 
@@ -126,7 +126,7 @@ async fn play(writes: u64, servers: &Servers, directory: &Path, story: &Story) -
         let held = resident(std::process::id());
         curve.add(elapsed, acknowledged, 1, &[(0, held)]);
         if acknowledged >= row_at {
-            row_at += (writes / ROWS_MAX).max(1);
+            row_at += (writes / ROWS_SHOWN).max(1);
             table.row(row(elapsed, acknowledged, held, servers, directory));
         }
     }

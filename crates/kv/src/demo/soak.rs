@@ -38,7 +38,7 @@ const REPLACE_EVERY: u64 = 3;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Most rows of the table.
-const ROWS_MAX: usize = 30;
+const ROWS_SHOWN: usize = 30;
 
 /// How long a client waits for an answer before it asks another server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,7 +131,7 @@ async fn play(args: &DemoArgs, length: Duration, cluster: &mut Cluster, story: &
     watch.look(cluster).await?;
     let (lost, wrong) = own_copies(&cluster.endpoints(), &versions).await?;
     story.say("compared", "each server's own copy was read, key by key");
-    story.plain(&format!("\n{}\n{}\n", watch.curve.table(ROWS_MAX), cluster.table().await?));
+    story.plain(&format!("\n{}\n{}\n", watch.curve.table(ROWS_SHOWN), cluster.table().await?));
     Ok(Outcome { lost, wrong, elections: watch.elections, panics: cluster.panics(), memory: watch.curve.judge() })
 }
 
