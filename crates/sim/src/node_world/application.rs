@@ -4,7 +4,8 @@ use std::fmt::Debug;
 
 use raftwright_core::RaftEntry;
 use raftwright_traits::{
-    BasicNode, Entry, EntryPayload, Incarnation, RaftLogStorage, RaftStateMachine, RaftTypeConfig, StandardLeaderId,
+    BasicNode, Entry, EntryPayload, Incarnation, RaftLogStorage, RaftStateMachine, RaftTypeConfig, SnapshotContent,
+    StandardLeaderId,
 };
 use raftwright_wal::testing::{Loss, SimDisk};
 
@@ -23,6 +24,7 @@ pub trait SimConfig:
         LeaderId = StandardLeaderId<NodeId>,
         Entry = Entry<Self>,
         AsyncRuntime = SimRuntime,
+        SnapshotData: SnapshotContent,
     >
 {
 }
@@ -34,6 +36,7 @@ impl<C> SimConfig for C where
             LeaderId = StandardLeaderId<NodeId>,
             Entry = Entry<C>,
             AsyncRuntime = SimRuntime,
+            SnapshotData: SnapshotContent,
         >
 {
 }
@@ -108,7 +111,7 @@ pub(super) fn seen<A: Application>(entry: &Entry<A::C>) -> SimEntry {
     SimEntry { log_id: entry.log_id(), payload }
 }
 
-fn seen_membership(membership: &raftwright_core::Membership<NodeId, BasicNode>) -> Option<Membership> {
+pub(super) fn seen_membership(membership: &raftwright_core::Membership<NodeId, BasicNode>) -> Option<Membership> {
     let of = |node: &BasicNode| {
         node.incarnation.map_or_else(SimNode::default, |Incarnation(own)| SimNode::bound(Incarnation(own)))
     };

@@ -75,7 +75,7 @@ impl Drive {
         let mut rng = Rng::new(seed ^ 0x6e6f_6465);
         let wal =
             WalOptions { segment_bytes: profile.segment_bytes, prepare_step_bytes: 64 << 10, ..WalOptions::default() };
-        let mut world = NodeWorld::of(rng.next_u64(), Kv, WalStores::new(rng.next_u64(), wal));
+        let mut world = NodeWorld::of(rng.next_u64(), Kv::default(), WalStores::new(rng.next_u64(), wal));
         if record {
             world.record();
         }

@@ -6,7 +6,7 @@ use raftwright_core::{Incarnation, Write};
 
 use super::tap::{Act, Report};
 use crate::checkers::{Broken, Checkers, Disks, Fact, GodView, Ledger, Who};
-use crate::core_world::store::{CrashOutcome, LogView, SimStore};
+use crate::core_world::store::{Base, CrashOutcome, LogView, SimStore};
 use crate::core_world::types::{LogId, SimTypes, Vote, term_of};
 use crate::world::NodeId;
 
@@ -23,6 +23,8 @@ struct Known {
     /// The vote under which it last began to lead.
     led: Option<Vote>,
     committed: u64,
+    /// The last snapshot that its state machine has installed.
+    installed: Option<Base>,
     /// The index of the membership in force when it last came to rest.
     config_index: u64,
 }
@@ -153,6 +155,17 @@ impl Judge {
                 self.applied.push((node, boot, Fact::Applied { log_id, chain, state }));
                 Ok(())
             }
+            Act::Kept { log_id, hashes: (chain, state) } => {
+                self.applied.push((node, boot, Fact::SnapshotKept { log_id, chain, state }));
+                Ok(())
+            }
+            Act::Installed { log_id, membership, hashes: (chain, state) } => {
+                if let Some(known) = self.known.0.get_mut(&node) {
+                    known.installed = membership.map(|membership| Base { last_log_id: log_id, chain, membership });
+                }
+                self.applied.push((node, boot, Fact::Installed { log_id, chain, state }));
+                Ok(())
+            }
             Act::Fingerprint { index, hash } => {
                 let (first, by) = *self.prints.entry(index).or_insert((hash, node));
                 if first == hash {
@@ -177,11 +190,13 @@ impl Judge {
             && let Some(before) = known.incarnation.take()
         {
             known.former = Some((before, std::mem::take(&mut known.store).durable().clone()));
+            known.installed = None;
         }
         let lost_identity = known.incarnation.is_some_and(|before| before != incarnation);
         *known = Known {
             store: std::mem::take(&mut known.store),
             former: known.former.take(),
+            installed: known.installed.take(),
             incarnation: Some(incarnation),
             boot,
             ..Known::default()
@@ -224,7 +239,7 @@ impl Judge {
             Write::Purge { upto } => self.fact(node, Fact::Purging { upto: *upto })?,
         }
         let Some(known) = self.known.0.get_mut(&node) else { return Ok(()) };
-        known.store.submit(id, write, None).map_err(|bad| Broken {
+        known.store.submit(id, write, known.installed.clone()).map_err(|bad| Broken {
             property: "writes fit the log",
             source: "Raft §5.3",
             what: format!("node {node}: {}", bad.0),

@@ -2,15 +2,17 @@
 //! once (Thesis §6.3).
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use raftwright_traits::{
-    AppBytes, BasicNode, DecodeError, EntryPayload, LogIdOf, RaftSnapshotBuilder, RaftStateMachine, RaftTypeConfig,
-    Snapshot, SnapshotMeta, StorageError, StorageErrorKind, StoredMembership, declare_raft_types,
+    AppBytes, BasicNode, DecodeError, EntryPayload, LogIdOf, RaftStateMachine, RaftTypeConfig, Snapshot, SnapshotMeta,
+    StorageError, StorageErrorKind, StoredMembership, declare_raft_types,
 };
 
 use super::application::Application;
+use super::shelf::{Pack, Shelf, ShelfBuilder, Unpack, snapshot_id};
 use super::stores::WalStores;
 use crate::core_world::machine::MapModel;
 use crate::core_world::types::KvCommand;
@@ -138,33 +140,78 @@ impl KvState {
     }
 }
 
-/// A state machine in memory. A new process starts with an empty one and applies its log again.
+/// A state machine in memory. A new process starts with an empty one, gets the newest snapshot, and applies its log from there.
 #[derive(Debug, Clone, Default)]
-pub struct KvMachine(Arc<Mutex<KvState>>);
+pub struct KvMachine {
+    state: Arc<Mutex<KvState>>,
+    shelf: Shelf<KvApp>,
+}
 
 impl KvMachine {
     /// A look at the state.
     pub fn state(&self) -> MutexGuard<'_, KvState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Snapshots are not simulated yet.
-#[derive(Debug)]
-pub struct NoSnapshots;
-
-fn no_snapshots() -> StorageError {
-    StorageError::new(StorageErrorKind::StateMachine, "the simulated state machine has no snapshots")
+/// An answer in three numbers: its kind, whether there is a value, and the value.
+fn pack_answer(answer: &KvRet<u64>) -> [u64; 3] {
+    let with = |kind, value: &Option<u64>| [kind, u64::from(value.is_some()), value.unwrap_or(0)];
+    match answer {
+        KvRet::Done => [0, 0, 0],
+        KvRet::Value(value) => with(1, value),
+        KvRet::Swapped => [2, 0, 0],
+        KvRet::Mismatch(value) => with(3, value),
+    }
 }
 
-impl RaftSnapshotBuilder<KvApp> for NoSnapshots {
-    async fn build_snapshot(&mut self) -> Result<Snapshot<KvApp>, StorageError> {
-        Err(no_snapshots())
+fn unpack_answer([kind, some, value]: [u64; 3]) -> Option<KvRet<u64>> {
+    let value = (some == 1).then_some(value);
+    match kind {
+        0 => Some(KvRet::Done),
+        1 => Some(KvRet::Value(value)),
+        2 => Some(KvRet::Swapped),
+        3 => Some(KvRet::Mismatch(value)),
+        _ => None,
+    }
+}
+
+impl KvState {
+    fn pack(&self) -> Vec<u8> {
+        let mut pack = Pack::default();
+        pack.word(self.values.len() as u64);
+        for (key, value) in &self.values {
+            pack.word(u64::from(*key));
+            pack.word(*value);
+        }
+        // The sessions are part of the state: without them a late copy would be obeyed once more.
+        pack.word(self.sessions.len() as u64);
+        for (client, (number, answer)) in &self.sessions {
+            pack.word(*client);
+            pack.word(*number);
+            pack_answer(answer).into_iter().for_each(|word| pack.word(word));
+        }
+        pack.0
+    }
+
+    fn unpack(content: &[u8], meta: &SnapshotMeta<KvApp>) -> Option<Self> {
+        let mut from = Unpack(content);
+        let membership = meta.last_membership.clone();
+        let mut state = Self { applied: meta.last_log_id, membership, ..Self::default() };
+        for _ in 0..from.count()? {
+            state.values.insert(u8::try_from(from.word()?).ok()?, from.word()?);
+        }
+        for _ in 0..from.count()? {
+            let (client, number) = (from.word()?, from.word()?);
+            let answer = unpack_answer([from.word()?, from.word()?, from.word()?])?;
+            state.sessions.insert(client, (number, answer));
+        }
+        Some(state)
     }
 }
 
 impl RaftStateMachine<KvApp> for KvMachine {
-    type SnapshotBuilder = NoSnapshots;
+    type SnapshotBuilder = ShelfBuilder<KvApp>;
 
     async fn applied_state(&mut self) -> Result<(Option<LogIdOf<KvApp>>, StoredMembership<KvApp>), StorageError> {
         let state = self.state();
@@ -188,30 +235,41 @@ impl RaftStateMachine<KvApp> for KvMachine {
         Ok(answers)
     }
 
-    async fn get_snapshot_builder(&mut self) -> NoSnapshots {
-        NoSnapshots
+    async fn get_snapshot_builder(&mut self) -> ShelfBuilder<KvApp> {
+        let state = self.state();
+        let snapshot_id = snapshot_id::<KvApp>(&state.applied);
+        let meta = SnapshotMeta { last_log_id: state.applied, last_membership: state.membership.clone(), snapshot_id };
+        ShelfBuilder::new(&self.shelf, meta, state.pack())
     }
 
-    async fn begin_receiving_snapshot(&mut self) -> Result<<KvApp as RaftTypeConfig>::SnapshotData, StorageError> {
-        Err(no_snapshots())
+    async fn begin_receiving_snapshot(&mut self) -> Result<Cursor<Vec<u8>>, StorageError> {
+        Ok(Cursor::default())
     }
 
     async fn install_snapshot(
         &mut self,
-        _: &SnapshotMeta<KvApp>,
-        _: <KvApp as RaftTypeConfig>::SnapshotData,
+        meta: &SnapshotMeta<KvApp>,
+        snapshot: Cursor<Vec<u8>>,
     ) -> Result<(), StorageError> {
-        Err(no_snapshots())
+        let content = snapshot.into_inner();
+        let Some(state) = KvState::unpack(&content, meta) else {
+            return Err(StorageError::new(StorageErrorKind::Corrupt, "the snapshot is damaged"));
+        };
+        self.shelf.keep(meta, content);
+        *self.state() = state;
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<KvApp>>, StorageError> {
-        Ok(None)
+        Ok(self.shelf.newest())
     }
 }
 
 /// The map as a world's application.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Kv;
+#[derive(Debug, Clone, Default)]
+pub struct Kv {
+    shelves: BTreeMap<NodeId, Shelf<KvApp>>,
+}
 
 impl Application for Kv {
     type C = KvApp;
@@ -219,9 +277,16 @@ impl Application for Kv {
     type Probe = KvMachine;
     type Stores = WalStores;
 
-    fn machine(&mut self, _: NodeId) -> (KvMachine, KvMachine) {
-        let machine = KvMachine::default();
+    fn machine(&mut self, node: NodeId) -> (KvMachine, KvMachine) {
+        let shelf = self.shelves.entry(node).or_default().clone();
+        let machine = KvMachine { shelf, ..KvMachine::default() };
         (machine.clone(), machine)
+    }
+
+    fn gone(&mut self, node: NodeId, wiped: bool) {
+        if wiped {
+            self.shelves.remove(&node);
+        }
     }
 
     fn fingerprint(machine: &KvMachine) -> Option<u64> {

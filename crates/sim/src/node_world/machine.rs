@@ -1,14 +1,16 @@
 //! A map of strings that the world can look into.
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raftwright_traits::{
-    EntryPayload, LogIdOf, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta, StorageError,
-    StorageErrorKind, StoredMembership,
+    EntryPayload, LogIdOf, RaftStateMachine, Snapshot, SnapshotMeta, StorageError, StorageErrorKind, StoredMembership,
 };
 
+use super::shelf::{Pack, Shelf, ShelfBuilder, Unpack, snapshot_id};
 use super::types::App;
+use crate::core_world::types::{log_id, term_of};
 use crate::world::TraceHash;
 
 /// What a state machine holds.
@@ -16,38 +18,64 @@ use crate::world::TraceHash;
 pub struct MapState {
     /// The values.
     pub values: BTreeMap<String, String>,
-    /// Every entry that was applied in this life of the process, in order, with a hash of its content.
+    /// Every entry that was applied, in order, with a hash of its content.
     pub applied: Vec<(LogIdOf<App>, u64)>,
     membership: StoredMembership<App>,
 }
 
-/// A state machine in memory. A new process starts with an empty one and applies its log again.
+/// A state machine in memory. A new process starts with an empty one, gets the newest snapshot, and applies its log from there.
 #[derive(Debug, Clone, Default)]
-pub struct Map(Arc<Mutex<MapState>>);
+pub struct Map {
+    state: Arc<Mutex<MapState>>,
+    shelf: Shelf<App>,
+}
 
 impl Map {
+    /// An empty one whose snapshots are kept there.
+    pub fn new(shelf: Shelf<App>) -> Self {
+        Self { state: Arc::default(), shelf }
+    }
+
     /// A look at the state.
     pub fn state(&self) -> MutexGuard<'_, MapState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Snapshots are not simulated yet.
-#[derive(Debug)]
-pub struct NoSnapshots;
+impl MapState {
+    fn pack(&self) -> Vec<u8> {
+        let mut pack = Pack::default();
+        pack.word(self.values.len() as u64);
+        for (key, value) in &self.values {
+            pack.bytes(key.as_bytes());
+            pack.bytes(value.as_bytes());
+        }
+        pack.word(self.applied.len() as u64);
+        for (log_id, hash) in &self.applied {
+            for word in [term_of(log_id), log_id.index, *hash] {
+                pack.word(word);
+            }
+        }
+        pack.0
+    }
 
-fn no_snapshots() -> StorageError {
-    StorageError::new(StorageErrorKind::StateMachine, "the simulated state machine has no snapshots")
-}
-
-impl RaftSnapshotBuilder<App> for NoSnapshots {
-    async fn build_snapshot(&mut self) -> Result<Snapshot<App>, StorageError> {
-        Err(no_snapshots())
+    fn unpack(content: &[u8], membership: StoredMembership<App>) -> Option<Self> {
+        let mut from = Unpack(content);
+        let mut state = Self { membership, ..Self::default() };
+        for _ in 0..from.count()? {
+            let (key, value) = (from.bytes()?, from.bytes()?);
+            state.values.insert(String::from_utf8(key.to_vec()).ok()?, String::from_utf8(value.to_vec()).ok()?);
+        }
+        for _ in 0..from.count()? {
+            let (term, index, hash) = (from.word()?, from.word()?, from.word()?);
+            state.applied.push((log_id(term, index), hash));
+        }
+        Some(state)
     }
 }
 
 impl RaftStateMachine<App> for Map {
-    type SnapshotBuilder = NoSnapshots;
+    type SnapshotBuilder = ShelfBuilder<App>;
 
     async fn applied_state(&mut self) -> Result<(Option<LogIdOf<App>>, StoredMembership<App>), StorageError> {
         let state = self.state();
@@ -82,25 +110,33 @@ impl RaftStateMachine<App> for Map {
         Ok(answers)
     }
 
-    async fn get_snapshot_builder(&mut self) -> NoSnapshots {
-        NoSnapshots
+    async fn get_snapshot_builder(&mut self) -> ShelfBuilder<App> {
+        let state = self.state();
+        let last_log_id = state.applied.last().map(|(id, _)| *id);
+        let snapshot_id = snapshot_id::<App>(&last_log_id);
+        let meta = SnapshotMeta { last_log_id, last_membership: state.membership.clone(), snapshot_id };
+        ShelfBuilder::new(&self.shelf, meta, state.pack())
     }
 
-    async fn begin_receiving_snapshot(
-        &mut self,
-    ) -> Result<<App as raftwright_traits::RaftTypeConfig>::SnapshotData, StorageError> {
-        Err(no_snapshots())
+    async fn begin_receiving_snapshot(&mut self) -> Result<Cursor<Vec<u8>>, StorageError> {
+        Ok(Cursor::default())
     }
 
     async fn install_snapshot(
         &mut self,
-        _: &SnapshotMeta<App>,
-        _: <App as raftwright_traits::RaftTypeConfig>::SnapshotData,
+        meta: &SnapshotMeta<App>,
+        snapshot: Cursor<Vec<u8>>,
     ) -> Result<(), StorageError> {
-        Err(no_snapshots())
+        let content = snapshot.into_inner();
+        let Some(state) = MapState::unpack(&content, meta.last_membership.clone()) else {
+            return Err(StorageError::new(StorageErrorKind::Corrupt, "the snapshot is damaged"));
+        };
+        self.shelf.keep(meta, content);
+        *self.state() = state;
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<App>>, StorageError> {
-        Ok(None)
+        Ok(self.shelf.newest())
     }
 }

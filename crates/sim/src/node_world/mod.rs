@@ -11,6 +11,7 @@
 pub mod application;
 mod clients;
 mod connection;
+mod damage;
 pub mod drive;
 pub mod judge;
 pub mod kv;
@@ -19,6 +20,8 @@ mod nemesis;
 pub mod network;
 pub mod profile;
 pub mod run;
+mod settings;
+pub mod shelf;
 pub mod stores;
 pub mod story;
 pub mod tap;

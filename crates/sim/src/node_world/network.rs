@@ -10,7 +10,8 @@ use futures_core::Stream;
 use raftwright_node::Raft;
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, AsyncRuntime, BasicNode, Fatal, HeartbeatRequest,
-    HeartbeatResponse, RPCError, RPCOption, RaftNetworkFactory, RaftNetworkV2, ReadIndexRequest, ReadIndexResponse,
+    HeartbeatResponse, InstallOutcome, InstallSnapshotRequest, InstallSnapshotResponse, RPCError, RPCOption,
+    RaftNetworkFactory, RaftNetworkV2, ReadIndexRequest, ReadIndexResponse, Snapshot, SnapshotContent, SnapshotRequest,
     TransferLeaderRequest, VoteRequest, VoteResponse,
 };
 use tokio::sync::oneshot;
@@ -19,6 +20,7 @@ use super::application::SimConfig;
 use super::connection::Pipeline;
 use super::tap::{Act, Reporter};
 use crate::checkers::Fact;
+use crate::core_world::types::LogId;
 use crate::runtime::SimRuntime;
 use crate::world::{Lane, NodeId};
 
@@ -217,6 +219,19 @@ impl<C: SimConfig> Client<C> {
     }
 }
 
+/// Copies the content of a snapshot, as a transfer would that nothing befalls.
+fn copy(from: &impl SnapshotContent, to: &mut impl SnapshotContent) {
+    let mut buffer = [0; 1024];
+    let mut at = 0;
+    while let Ok(count @ 1..) = from.read_at(at, &mut buffer) {
+        let Some(piece) = buffer.get(..count) else { return };
+        if to.write_at(at, piece).is_err() {
+            return;
+        }
+        at += count as u64;
+    }
+}
+
 /// What an acknowledgement of entries promises.
 pub(super) fn acknowledged<C: SimConfig>(response: &AppendEntriesResponse<C>) -> Option<Fact> {
     match &response.outcome {
@@ -263,6 +278,33 @@ impl<C: SimConfig> RaftNetworkV2<C> for Client<C> {
     ) -> Result<ReadIndexResponse<C>, RPCError> {
         let handle = |raft: Raft<C>, rpc| async move { raft.read_index(rpc).await };
         self.call(("read-index?", "read-index!"), rpc, option, handle, |_| None).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        rpc: SnapshotRequest<C>,
+        option: RPCOption,
+    ) -> Result<InstallSnapshotResponse<C>, RPCError> {
+        let Some(head) = rpc.head() else {
+            return Err(RPCError::Refused("a snapshot of nothing".to_owned()));
+        };
+        let last = head.last_log_id;
+        let snapshot = Arc::clone(&rpc.snapshot);
+        let handle = move |raft: Raft<C>, head: InstallSnapshotRequest<C>| {
+            let snapshot = Arc::clone(&snapshot);
+            async move {
+                let mut content = raft.begin_receiving_snapshot().await?;
+                copy(&snapshot.snapshot, &mut content);
+                let whole = Snapshot { meta: snapshot.meta.clone(), snapshot: content };
+                let response = raft.install_full_snapshot(head, whole).await?;
+                Ok((response, last))
+            }
+        };
+        let vouch = |(response, last): &(InstallSnapshotResponse<C>, LogId)| {
+            matches!(response.outcome, InstallOutcome::<C>::Installed).then_some(Fact::Acknowledged { matched: *last })
+        };
+        let answer = self.call(("snapshot?", "snapshot!"), head, option, handle, vouch).await?;
+        Ok(answer.0)
     }
 
     fn stream_append<'s, S>(

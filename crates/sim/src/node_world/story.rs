@@ -12,13 +12,15 @@ use raftwright_traits::{
 };
 use raftwright_wal::testing::Loss;
 
+use super::damage::corrupt;
+use super::settings::set_config;
 use super::types::{App, Story as Application, set};
 use super::world::NodeWorld;
 use crate::lin::{Checker, History, KvModel, KvOp, KvRet, Operation as HistoryOperation, Outcome, Verdict};
 use crate::scenario::ast::{LEADER_WAIT_MAX, OPERATION_DEADLINE_DEFAULT, UNTIL_DEFAULT};
 use crate::scenario::{
-    Command, Condition, ConfigSetting, ConfigValue, DiskState, Ending, Expected, Failure, LeaderIs, Link, LinkChange,
-    MemberKind, NodeRef, Number, Operation, OperationCall, ReadVia, RoleName, Scenario, Target,
+    Command, Condition, ConfigSetting, DiskState, Ending, Expected, Failure, LeaderIs, Link, LinkChange, MemberKind,
+    NodeRef, Number, Operation, OperationCall, ReadVia, RoleName, Scenario, Target,
 };
 use crate::world::{NodeId, SimTime};
 
@@ -136,7 +138,14 @@ impl Story {
             Command::Pause(target) => self.each_running(*target, |world, id| world.executor.pause_node(id)),
             Command::Resume(target) => self.each_running(*target, |world, id| world.executor.resume_node(id)),
             Command::Disk { node, state } => self.disk(*node, *state),
-            Command::Corrupt { .. } => Err("flipping a byte of one entry is not possible yet".to_owned()),
+            Command::Corrupt { node, index } => {
+                let id = self.node(*node)?;
+                require(self.world.running(id).is_none(), || {
+                    format!("node {id} runs; only a node that is down is damaged")
+                })?;
+                let disk = self.world.disk(id).ok_or_else(|| format!("node {id} has no disk"))?;
+                corrupt(disk, *index).map_err(|why| format!("node {id}: {why}"))
+            }
             Command::ClockRate { node, ppm } => {
                 let (id, ppm) = (self.node(*node)?, *ppm);
                 self.world.executor.change_clock(id, |clock, now| clock.set_rate(now, ppm));
@@ -405,16 +414,25 @@ impl Story {
                     put(&told, answer.map(|response| response.data).map_err(write_failed));
                 });
             }
-            Operation::Read { key, via: ReadVia::ReadIndex, .. } => {
+            Operation::Read { key, via: via @ (ReadVia::ReadIndex | ReadVia::Lease), .. } => {
+                let policy = if via == ReadVia::Lease { ReadPolicy::Lease } else { ReadPolicy::ReadIndex };
+                running.runtime.spawn(async move {
+                    // Only a leader answers: that a request is passed on is another way to read.
+                    let read = async {
+                        let read_log_id = raft.get_read_log_id(policy).await.map_err(read_failed)?;
+                        let waited = raft.ensure_applied(read_log_id.index, Some(Span::from(within))).await;
+                        waited.map_err(|error| Failed::Refused(error.to_string()))
+                    };
+                    put(&told, read.await.map(|()| map.state().values.get(&key).cloned()));
+                });
+            }
+            Operation::Read { key, via: ReadVia::Follower, .. } => {
                 running.runtime.spawn(async move {
                     let answer = raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
                     put(&told, answer.map(|_| map.state().values.get(&key).cloned()).map_err(read_failed));
                 });
             }
             Operation::Read { key, via: ReadVia::Stale, .. } => put(slot, Ok(map.state().values.get(&key).cloned())),
-            Operation::Read { via: ReadVia::Lease | ReadVia::Follower, .. } => {
-                return Err("this way to read is not possible yet".to_owned());
-            }
             Operation::Transfer { .. } => {
                 let Some(to) = to else { return Err("nobody to hand over to".to_owned()) };
                 running.runtime.spawn(async move {
@@ -433,8 +451,22 @@ impl Story {
                     put(&told, answer.map(|_| None).map_err(change_failed));
                 });
             }
-            Operation::Snapshot(_) | Operation::Purge { .. } => {
-                return Err("snapshots are not possible yet".to_owned());
+            Operation::Snapshot(_) => {
+                running.runtime.spawn(async move {
+                    let applied = raft.metrics().borrow().last_applied.index_or_zero();
+                    let built = async {
+                        raft.trigger().snapshot().await.map_err(|fatal| fatal.to_string())?;
+                        let waiting = raft.wait(Some(within)).snapshot_at_least(applied, "a snapshot");
+                        waiting.await.map(|_| None).map_err(|error| error.to_string())
+                    };
+                    put(&told, built.await.map_err(Failed::Refused));
+                });
+            }
+            Operation::Purge { to: upto, .. } => {
+                running.runtime.spawn(async move {
+                    let answer = raft.trigger().purge_log(upto).await;
+                    put(&told, answer.map(|()| None).map_err(|fatal| Failed::Refused(fatal.to_string())));
+                });
             }
         }
         Ok(())
@@ -619,7 +651,7 @@ impl Story {
             Number::Applied => metrics.last_applied.index_or_zero(),
             Number::Committed => metrics.committed.index_or_zero(),
             Number::LastLog => metrics.last_log_id.index_or_zero(),
-            Number::Snapshot => 0,
+            Number::Snapshot => metrics.snapshot.index_or_zero(),
             Number::Purged => metrics.purged.index_or_zero(),
         })
     }
@@ -747,56 +779,4 @@ fn transfer_failed(error: RaftError<TransferLeaderError<App>>) -> Failed {
         RaftError::APIError(error) => Failed::Refused(error.to_string()),
         RaftError::Fatal(fatal) => Failed::Refused(fatal.to_string()),
     }
-}
-
-/// One `name=value` of a `config` line.
-fn set_config(config: &mut raftwright_traits::Config, name: &str, value: &ConfigValue) -> Told<()> {
-    let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let wrong = || Err(format!("{name} does not take this value"));
-    match (name, value) {
-        ("election_timeout", ConfigValue::Range(low, high)) => {
-            (config.election_timeout_min, config.election_timeout_max) = (millis(low), millis(high));
-            Ok(())
-        }
-        ("snapshot_every", ConfigValue::Never) => Ok(()),
-        ("snapshot_every", _) => Err("snapshots are not possible yet".to_owned()),
-        (_, ConfigValue::Time(time)) => set_number(config, name, millis(time)),
-        (_, ConfigValue::Number(number)) => set_number(config, name, *number),
-        ("pre_vote", ConfigValue::Flag(on)) => {
-            config.pre_vote = *on;
-            Ok(())
-        }
-        ("enable_elect", ConfigValue::Flag(on)) => {
-            config.enable_elect = *on;
-            Ok(())
-        }
-        ("cluster_name", ConfigValue::Word(word)) => {
-            config.cluster_name.clone_from(word);
-            Ok(())
-        }
-        (_, ConfigValue::Range(..) | ConfigValue::Flag(_) | ConfigValue::Never | ConfigValue::Word(_)) => wrong(),
-    }
-}
-
-/// A field of the configuration that is a number or a time.
-fn set_number(config: &mut raftwright_traits::Config, name: &str, number: u64) -> Told<()> {
-    let size = usize::try_from(number).unwrap_or(usize::MAX);
-    match name {
-        "heartbeat_interval" => config.heartbeat_interval = number,
-        "election_timeout_min" => config.election_timeout_min = number,
-        "election_timeout_max" => config.election_timeout_max = number,
-        "rpc_timeout" => config.rpc_timeout = number,
-        "api_queue_max" => config.api_queue_max = size,
-        "api_batch_max" => config.api_batch_max = size,
-        "uncommitted_bytes_max" => config.uncommitted_bytes_max = size,
-        "log_writes_max" => config.log_writes_max = size,
-        "reads_max" => config.reads_max = size,
-        "append_entries_max" => config.append_entries_max = size,
-        "append_bytes_max" => config.append_bytes_max = size,
-        "inflight_requests_max" => config.inflight_requests_max = size,
-        "inflight_bytes_max" => config.inflight_bytes_max = size,
-        "apply_bytes_max" => config.apply_bytes_max = size,
-        _ => return Err(format!("there is no configuration field {name}")),
-    }
-    Ok(())
 }

@@ -4,13 +4,14 @@
 //! polls of the cluster and shows them to the checkers one by one. So a checker sees each act with everything as it was
 //! at that moment, although it judges later.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use raftwright_core::{Incarnation, Write, WriteId};
 
 use crate::checkers::Fact;
 use crate::core_world::store::Found;
-use crate::core_world::types::{LogId, SimTypes};
+use crate::core_world::types::{LogId, Membership, SimTypes};
 use crate::world::NodeId;
 
 /// Something that a node did.
@@ -36,6 +37,22 @@ pub enum Act {
         /// The hash of all answers up to the entry.
         state: u64,
     },
+    /// It has a snapshot of its own on its disk.
+    Kept {
+        /// The last entry that is in it.
+        log_id: LogId,
+        /// The hash of the log up to the entry, and of all answers.
+        hashes: (u64, u64),
+    },
+    /// Its state machine has become what a snapshot says.
+    Installed {
+        /// The last entry that is in it.
+        log_id: LogId,
+        /// The last membership at or before it.
+        membership: Option<(LogId, Arc<Membership>)>,
+        /// The hash of the log up to the entry, and of all answers.
+        hashes: (u64, u64),
+    },
     /// The hash of its state machine's whole content after an entry.
     Fingerprint {
         /// The index of the entry.
@@ -60,17 +77,31 @@ pub struct Report {
 
 /// Where acts are reported.
 #[derive(Debug, Clone, Default)]
-pub struct Tap(Arc<Mutex<Vec<Report>>>);
+pub struct Tap {
+    reports: Arc<Mutex<Vec<Report>>>,
+    /// By index: the hash of the log, and of all answers, up to it.
+    hashes: Arc<Mutex<BTreeMap<u64, (u64, u64)>>>,
+}
 
 impl Tap {
     /// Reports an act.
     pub fn report(&self, node: NodeId, boot: u64, act: Act) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Report { node, boot, act });
+        if let Act::Applied { log_id, chain, state } = &act {
+            let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+            hashes.entry(log_id.index).or_insert((*chain, *state));
+        }
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(Report { node, boot, act });
+    }
+
+    /// The hashes after an index, as the first state machine that applied it had them: what one that gets a snapshot of it goes on
+    /// with.
+    pub fn hashes(&self, index: u64) -> Option<(u64, u64)> {
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner).get(&index).copied()
     }
 
     /// Takes everything that was reported since the last call, in order. `empty` is what is left in its place.
     pub fn take(&self, empty: Vec<Report>) -> Vec<Report> {
-        std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), empty)
+        std::mem::replace(&mut self.reports.lock().unwrap_or_else(PoisonError::into_inner), empty)
     }
 }
 

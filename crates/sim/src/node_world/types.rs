@@ -1,11 +1,14 @@
 //! The application of scenario files: its types, and its place in a world.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use raftwright_traits::{BasicNode, declare_raft_types};
 use raftwright_wal::WalOptions;
 
 use super::application::Application;
 use super::machine::Map;
+use super::shelf::Shelf;
 use super::stores::WalStores;
 use super::world::NodeWorld;
 use crate::runtime::SimRuntime;
@@ -22,8 +25,10 @@ pub fn set(key: &str, value: &str) -> Bytes {
 }
 
 /// The application of scenario files.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Story;
+#[derive(Debug, Clone, Default)]
+pub struct Story {
+    shelves: BTreeMap<NodeId, Shelf<App>>,
+}
 
 impl Application for Story {
     type C = App;
@@ -31,9 +36,15 @@ impl Application for Story {
     type Probe = Map;
     type Stores = WalStores;
 
-    fn machine(&mut self, _: NodeId) -> (Map, Map) {
-        let map = Map::default();
+    fn machine(&mut self, node: NodeId) -> (Map, Map) {
+        let map = Map::new(self.shelves.entry(node).or_default().clone());
         (map.clone(), map)
+    }
+
+    fn gone(&mut self, node: NodeId, wiped: bool) {
+        if wiped {
+            self.shelves.remove(&node);
+        }
     }
 
     fn fingerprint(machine: &Map) -> Option<u64> {
@@ -56,6 +67,6 @@ impl NodeWorld<Story> {
     /// A world without nodes, for scenario files.
     pub fn new(seed: u64) -> Self {
         let options = WalOptions { segment_bytes: 4 << 20, ..WalOptions::default() };
-        Self::of(seed, Story, WalStores::new(seed, options))
+        Self::of(seed, Story::default(), WalStores::new(seed, options))
     }
 }

@@ -11,7 +11,7 @@ use raftwright_traits::{
     RaftStateMachine, RaftTypeConfig, Snapshot, SnapshotMeta, StorageError, StoredMembership, VoteOf,
 };
 
-use super::application::{Application, seen};
+use super::application::{Application, SimConfig, seen, seen_membership};
 use super::tap::{Act, Reporter};
 use crate::core_world::store::Found;
 use crate::world::TraceHash;
@@ -204,7 +204,7 @@ impl<A: Application> RaftStateMachine<A::C> for WatchedMachine<A> {
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        WatchedBuilder { builder: self.machine.get_snapshot_builder().await }
+        WatchedBuilder { builder: self.machine.get_snapshot_builder().await, reporter: self.reporter.clone() }
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<<A::C as RaftTypeConfig>::SnapshotData, StorageError> {
@@ -216,7 +216,17 @@ impl<A: Application> RaftStateMachine<A::C> for WatchedMachine<A> {
         meta: &SnapshotMeta<A::C>,
         snapshot: <A::C as RaftTypeConfig>::SnapshotData,
     ) -> Result<(), StorageError> {
-        self.machine.install_snapshot(meta, snapshot).await
+        self.machine.install_snapshot(meta, snapshot).await?;
+        if let Some(log_id) = meta.last_log_id {
+            self.hashes = self.reporter.tap.hashes(log_id.index).unwrap_or_default();
+            let StoredMembership::<A::C> { log_id: entry, membership } = &meta.last_membership;
+            let membership = entry.zip(seen_membership(membership).map(Arc::new));
+            self.reporter.report(Act::Installed { log_id, membership, hashes: self.hashes });
+            if let Some(hash) = A::fingerprint(&self.machine) {
+                self.reporter.report(Act::Fingerprint { index: log_id.index, hash });
+            }
+        }
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<A::C>>, StorageError> {
@@ -228,10 +238,16 @@ impl<A: Application> RaftStateMachine<A::C> for WatchedMachine<A> {
 #[derive(Debug)]
 pub struct WatchedBuilder<B> {
     builder: B,
+    reporter: Reporter,
 }
 
-impl<C: RaftTypeConfig, B: RaftSnapshotBuilder<C>> RaftSnapshotBuilder<C> for WatchedBuilder<B> {
+impl<C: SimConfig, B: RaftSnapshotBuilder<C>> RaftSnapshotBuilder<C> for WatchedBuilder<B> {
     async fn build_snapshot(&mut self) -> Result<Snapshot<C>, StorageError> {
-        self.builder.build_snapshot().await
+        let snapshot = self.builder.build_snapshot().await?;
+        if let Some(log_id) = snapshot.meta.last_log_id {
+            let hashes = self.reporter.tap.hashes(log_id.index).unwrap_or_default();
+            self.reporter.report(Act::Kept { log_id, hashes });
+        }
+        Ok(snapshot)
     }
 }
