@@ -20,6 +20,22 @@ impl ClockDrift {
     }
 }
 
+/// How soon a server without a leader starts an election, compared with others. It moves the server's election timeout and
+/// nothing else: who is voted for is a matter of logs, and a server of any kind leads if no better one is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum ElectionPriority {
+    /// Starts no election by itself, unless it is alone; it votes, and leads when it is asked to.
+    Never,
+    /// Starts one when all others have had the time to.
+    Low,
+    /// Starts one between the shortest and the longest election timeout.
+    #[default]
+    Normal,
+    /// Starts one in the first quarter of that time.
+    High,
+}
+
 /// The settings of a [`Replica`](crate::Replica).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaConfig {
@@ -37,6 +53,8 @@ pub struct ReplicaConfig {
     pub election_timeout_max: Span,
     /// Ask before campaigning, so that a server that cannot win does not disturb (Thesis §9.6).
     pub pre_vote: bool,
+    /// Whether this server should lead rather than others.
+    pub election_priority: ElectionPriority,
     /// Most bytes of entries that a leader has proposed and that are not yet committed, or not yet durable on its own disk.
     /// Past it, proposals are refused as busy.
     pub uncommitted_bytes_max: usize,
@@ -66,6 +84,7 @@ impl Default for ReplicaConfig {
             election_timeout_min: Span::from_millis(150),
             election_timeout_max: Span::from_millis(300),
             pre_vote: true,
+            election_priority: ElectionPriority::Normal,
             uncommitted_bytes_max: 64 << 20,
             writes_max: 1024,
             promises_max: 8192,

@@ -44,7 +44,7 @@ mod write_tracker;
 
 pub use canonical::Canonical;
 pub use change::{ChangeConditions, ChangeMembers};
-pub use config::{ClockDrift, ReplicaConfig, StreamConfig};
+pub use config::{ClockDrift, ElectionPriority, ReplicaConfig, StreamConfig};
 pub use effect::{Effect, Note, Refusal, Reply, StepDown, Tail, Write};
 pub use effects::Effects;
 pub use ids::{Round, StreamId, Ticket, WriteId};

@@ -11,9 +11,9 @@ use crate::outbox::{Promise, Promised};
 use crate::role::{Candidacy, Following, Next, Role};
 use crate::state::{Found, State};
 use crate::{
-    ChangeMembers, CommittedLeaderIdOf, Effects, HeartbeatResponse, Identity, Input, LogId, LogIdOf, LogIdOption,
-    LogIndex, LogShape, MembershipOf, Note, RaftEntry, ReadPolicy, Refusal, ReplicaConfig, Reply, ServerState,
-    StepDown, StoredMembership, StreamId, Ticket, Time, Types, VoteKind, VoteOf, VoteResponse, WriteId,
+    ChangeMembers, CommittedLeaderIdOf, Effects, ElectionPriority, HeartbeatResponse, Identity, Input, LogId, LogIdOf,
+    LogIdOption, LogIndex, LogShape, MembershipOf, Note, RaftEntry, ReadPolicy, Refusal, ReplicaConfig, Reply,
+    ServerState, StepDown, StoredMembership, StreamId, Ticket, Time, Types, VoteKind, VoteOf, VoteResponse, WriteId,
 };
 
 /// One server of one group: its vote, the shape of its log, its commit index, what each other server is known to have,
@@ -272,6 +272,10 @@ impl<T: Types> Replica<T> {
                 if state.is_disk_stalled(now) || state.snapshots.is_installing() =>
             {
                 // Our own vote could not become durable, or our log is being replaced. Let somebody else try.
+                self.put_off_election(now);
+                Next::Stay
+            }
+            Role::Follower(_) if state.config.election_priority == ElectionPriority::Never && !state.is_alone() => {
                 self.put_off_election(now);
                 Next::Stay
             }

@@ -7,8 +7,8 @@ use crate::outbox::{Outbox, Promise, Promised};
 use crate::snapshot::Snapshots;
 use crate::write_tracker::WriteTracker;
 use crate::{
-    Effect, Effects, Identity, LeaderId, LogIdOf, LogIdOption, LogIndex, LogShape, MembershipOf, Note, RaftEntry,
-    ReplicaConfig, Reply, Rng, StoredMembership, Term, Time, Types, Vote, VoteOf, Write, WriteId,
+    Effect, Effects, ElectionPriority, Identity, LeaderId, LogIdOf, LogIdOption, LogIndex, LogShape, MembershipOf,
+    Note, RaftEntry, ReplicaConfig, Reply, Rng, StoredMembership, Term, Time, Types, Vote, VoteOf, Write, WriteId,
 };
 
 /// No correct cluster sees so many elections: the end of the terms.
@@ -320,7 +320,14 @@ impl<T: Types> State<T> {
 
     /// A time at which to start an election unless a leader is heard from before.
     pub(crate) fn election_time(&mut self, now: Time) -> Time {
-        now + self.rng.span(self.config.election_timeout_min, self.config.election_timeout_max)
+        let (min, max) = (self.config.election_timeout_min, self.config.election_timeout_max);
+        let width = max.saturating_sub(min);
+        // Never sooner than the shortest: until then this server has promised to vote for nobody else.
+        now + match self.config.election_priority {
+            ElectionPriority::High => self.rng.span(min, min + width.divided_by(4)),
+            ElectionPriority::Normal => self.rng.span(min, max),
+            ElectionPriority::Low | ElectionPriority::Never => self.rng.span(max, max + width),
+        }
     }
 
     /// What the leader of this vote puts into its log ids.

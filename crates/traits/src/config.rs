@@ -1,6 +1,6 @@
 //! The settings of a node.
 
-use raftwright_core::{ClockDrift, ReplicaConfig, SnapshotPolicy, Span, StreamConfig};
+use raftwright_core::{ClockDrift, ElectionPriority, ReplicaConfig, SnapshotPolicy, Span, StreamConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::ReloadError;
@@ -19,6 +19,8 @@ pub struct Config {
     pub election_timeout_max: u64,
     /// Ask before campaigning (Thesis §9.6).
     pub pre_vote: bool,
+    /// Whether this server should lead rather than others: how soon it starts an election.
+    pub election_priority: ElectionPriority,
     /// Whether elections start by themselves.
     pub enable_elect: bool,
     /// Whether a leader sends heartbeats by itself. One that does not steps down after an election timeout, unless it is
@@ -71,6 +73,7 @@ impl Default for Config {
             election_timeout_min: replica.election_timeout_min.as_millis(),
             election_timeout_max: replica.election_timeout_max.as_millis(),
             pre_vote: replica.pre_vote,
+            election_priority: ElectionPriority::Normal,
             enable_elect: true,
             enable_heartbeat: replica.enable_heartbeat,
             rpc_timeout: 1_000,
@@ -165,6 +168,7 @@ impl Config {
         let Config {
             heartbeat_interval: _,
             pre_vote: _,
+            election_priority: _,
             enable_elect: _,
             enable_heartbeat: _,
             api_batch_max: _,
@@ -215,6 +219,7 @@ impl Config {
             election_timeout_min: Span::from_millis(self.election_timeout_min),
             election_timeout_max: Span::from_millis(self.election_timeout_max),
             pre_vote: self.pre_vote,
+            election_priority: self.election_priority,
             uncommitted_bytes_max: self.uncommitted_bytes_max,
             writes_max: self.log_writes_max,
             clock_drift_max: self.clock_drift_max.map(ClockDrift::per_mille),

@@ -58,9 +58,9 @@ pub use type_config::{
 };
 
 pub use raftwright_core::{
-    AdvancedLeaderId, CommittedLeaderId, CommittedTerm, Identity, Incarnation, LeaderId, LogId, LogIdOption, LogIndex,
-    Membership, MembershipError, Node, NodeId, PeerRefusal, RaftEntry, ReadPolicy, Round, SnapshotPolicy, Span,
-    StandardLeaderId, Term, Time, Vote, VoteKind,
+    AdvancedLeaderId, CommittedLeaderId, CommittedTerm, ElectionPriority, Identity, Incarnation, LeaderId, LogId,
+    LogIdOption, LogIndex, Membership, MembershipError, Node, NodeId, PeerRefusal, RaftEntry, ReadPolicy, Round,
+    SnapshotPolicy, Span, StandardLeaderId, Term, Time, Vote, VoteKind,
 };
 
 #[doc(hidden)]

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use raftwright_core::invariants::{self, Facts};
 use raftwright_core::{
-    AppendEntriesRequest, AppendEntriesResponse, Effect, Effects, HeartbeatResponse, Identity, Incarnation, Input,
-    InstallSnapshotRequest, InstallSnapshotResponse, LogIdOf, LogIdOption, LogIndex, Membership, MembershipOf, Message,
-    RaftEntry, Replica, ReplicaConfig, Reply, ServerState, Span, StoredMembership, Stream, StreamConfig, StreamEffect,
-    StreamId, StreamInput, Tail, Ticket, Time, Types, VoteOf, VoteResponse, WriteId,
+    AppendEntriesRequest, AppendEntriesResponse, Effect, Effects, ElectionPriority, HeartbeatResponse, Identity,
+    Incarnation, Input, InstallSnapshotRequest, InstallSnapshotResponse, LogIdOf, LogIdOption, LogIndex, Membership,
+    MembershipOf, Message, RaftEntry, Replica, ReplicaConfig, Reply, ServerState, Span, StoredMembership, Stream,
+    StreamConfig, StreamEffect, StreamId, StreamInput, Tail, Ticket, Time, Types, VoteOf, VoteResponse, WriteId,
 };
 
 use crate::disk::{Disk, Image, first_log_id};
@@ -32,6 +32,8 @@ pub(crate) struct Setup {
     pub(crate) config: ReplicaConfig,
     pub(crate) stream: StreamConfig,
     pub(crate) seed: u64,
+    /// Of servers that are not as keen to lead as others, or keener.
+    pub(crate) priorities: BTreeMap<u64, ElectionPriority>,
 }
 
 impl Setup {
@@ -44,6 +46,7 @@ impl Setup {
             config: ReplicaConfig::default(),
             stream: StreamConfig::default(),
             seed: 1,
+            priorities: BTreeMap::new(),
         }
     }
 }
@@ -289,7 +292,8 @@ impl<T: Kind> Cluster<T> {
         server.boots += 1;
         let snapshot = server.snapshot.as_ref().map(|taken| taken.last_log_id);
         let restored = server.disk.durable.restored(server.applied, &server.machine, snapshot);
-        let config = self.setup.config.clone();
+        let mut config = self.setup.config.clone();
+        config.election_priority = self.setup.priorities.get(&id).copied().unwrap_or_default();
         let replica = Replica::new(config, server.identity, restored, now, seed + server.boots * 7919);
         let replica = replica.unwrap_or_else(|error| panic!("server {id} does not start: {error}"));
         server.up = Some(Up {

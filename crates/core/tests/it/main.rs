@@ -7,6 +7,7 @@ mod cluster;
 mod coalescing;
 mod configure;
 mod disk;
+mod elections;
 mod found;
 mod log_shape;
 mod membership;
