@@ -9,6 +9,7 @@ mod configure;
 mod disk;
 mod elections;
 mod found;
+mod known_bugs;
 mod log_shape;
 mod membership;
 mod pace;
