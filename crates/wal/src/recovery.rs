@@ -7,10 +7,12 @@ use bytes::Bytes;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{DiskError, Finding, OpenError, shown};
 use crate::format::{
-    BATCH_HEADER_LEN, BatchHeader, HEAD_LEN, Head, HeaderState, RecordKind, Role, SECTOR, SegmentHeader,
-    SegmentHeaderError, Trailer, TrailerState, VERSION, header_state, is_zero, padded, zero_sectors,
+    BATCH_HEADER_LEN, BatchHeader, HEAD_LEN, Head, HeaderState, IndexEntry, RecordKind, Role, SECTOR, SegmentHeader,
+    SegmentHeaderError, SegmentIndex, Trailer, TrailerState, VERSION, header_state, is_zero, padded, zero_sectors,
 };
 use crate::index::{Index, Place, Slot};
+use crate::index_files::read_index;
+use crate::ledger::{self, Ledger};
 use crate::log::Segment;
 use crate::meta::Meta;
 use crate::record::VOTE_BYTES_MAX;
@@ -42,6 +44,10 @@ pub(crate) struct Recovered<F> {
     /// The checksum that the next batch is chained to; unknown when the last trailer is damaged.
     pub(crate) before: Option<u32>,
     pub(crate) next_batch: u64,
+    /// What the last segment has done.
+    pub(crate) ledger: Ledger,
+    /// Closed segments that were read, for want of an index.
+    pub(crate) unindexed: Vec<SegmentIndex>,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -54,8 +60,22 @@ pub(crate) struct Opened<F> {
     pub(crate) area: usize,
 }
 
+/// Whether closed segments are read by their indexes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Indexes {
+    /// Where there is one that verifies: opening takes as long as the last segment does.
+    Used,
+    /// Every record of every segment is read and judged.
+    Ignored,
+}
+
 /// Reads the log in `dir`. `None` means that there are no segments at all.
-pub(crate) fn recover<D: Disk>(disk: &D, dir: &Path, meta: &Meta) -> Result<Option<Recovered<D::File>>, OpenError> {
+pub(crate) fn recover<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    meta: &Meta,
+    indexes: Indexes,
+) -> Result<Option<Recovered<D::File>>, OpenError> {
     let names = disk.list(dir).map_err(|error| DiskError::new("list", dir, &error))?;
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
@@ -70,19 +90,55 @@ pub(crate) fn recover<D: Disk>(disk: &D, dir: &Path, meta: &Meta) -> Result<Opti
     for sequence in numbers {
         opened.push(open_segment(disk, &dir.join(segment_name(sequence)), sequence, meta)?);
     }
-    let Some(head) = opened.first().map(|segment| segment.header.clone()) else { return Ok(None) };
-    let mut replay = Replay::from(&head);
+    let replayed = match replay_all(disk, dir, &opened, indexes)? {
+        Some(replay) => Some(replay),
+        // An index that verifies and contradicts the segments is worth no more than none.
+        None => replay_all(disk, dir, &opened, Indexes::Ignored)?,
+    };
+    let Some(replay) = replayed else { return Ok(None) };
+    replay.finish(dir, opened).map(Some)
+}
+
+/// Reads all segments. `None` means that the indexes cannot be trusted.
+fn replay_all<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    opened: &[Opened<D::File>],
+    indexes: Indexes,
+) -> Result<Option<Replay>, OpenError> {
+    let Some(head) = opened.first().map(|segment| &segment.header) else { return Ok(None) };
+    let mut replay = Replay::from(head);
     for (at, segment) in opened.iter().enumerate() {
         let next = opened.get(at + 1).map(|next| &next.header);
+        let known = match (indexes, next) {
+            (Indexes::Used, Some(next)) => read_index(disk, dir, segment, next),
+            (Indexes::Used | Indexes::Ignored, _) => None,
+        };
+        if let (Some(known), Some(next)) = (known, next) {
+            Walk { segment, bytes: &[], next: Some(next) }.enter(&mut replay)?;
+            if !ledger::replay(&mut replay.index, &known, next) {
+                return Ok(None);
+            }
+            replay.skip_to(next);
+            continue;
+        }
         let bytes = read_segment(segment)?;
         let walk = Walk { segment, bytes: &bytes, next };
+        let found = replay.findings.len();
         walk.run(&mut replay)?;
         match next {
-            Some(_) => walk.seal(&replay)?,
+            Some(next) => {
+                walk.seal(&replay)?;
+                if replay.findings.len() == found {
+                    let ledger = std::mem::take(&mut replay.ledger);
+                    let index = ledger.close(&segment.header, replay.position, next.first_batch, next.before);
+                    replay.unindexed.push(index);
+                }
+            }
             None => walk.clean_tail(&mut replay)?,
         }
     }
-    replay.finish(dir, opened).map(Some)
+    Ok(Some(replay))
 }
 
 pub(crate) fn open_segment<D: Disk>(
@@ -94,14 +150,24 @@ pub(crate) fn open_segment<D: Disk>(
     let failed = |action, error| OpenError::from(DiskError::new(action, path, &error));
     let file = disk.open(path).map_err(|error| failed("open", error))?;
     let len = file.len().map_err(|error| failed("read", error))?;
-    let mut front = vec![0; SegmentHeader::area_len(VOTE_BYTES_MAX).min(usize::try_from(len).unwrap_or(usize::MAX))];
-    let got = file.read_at(&mut front, 0).map_err(|error| failed("read", error))?;
-    front.truncate(got);
+    let read_front = |most: usize| {
+        let mut front = vec![0; most.min(usize::try_from(len).unwrap_or(usize::MAX))];
+        let got = file.read_at(&mut front, 0)?;
+        front.truncate(got);
+        Ok(front)
+    };
     let damaged = |what| {
         let verdict = Verdict::BeyondRepair;
         OpenError::Damaged(Finding { path: path.into(), offset: 0, index: None, what, verdict })
     };
-    let (header, area) = SegmentHeader::decode(&front).map_err(|error| match error {
+    // The usual vote is short; only where it is not, or something is damaged, all is read that a header may take.
+    let mut decoded = Err(SegmentHeaderError::Damaged);
+    for most in [SegmentHeader::area_len(0), SegmentHeader::area_len(VOTE_BYTES_MAX)] {
+        if decoded == Err(SegmentHeaderError::Damaged) {
+            decoded = SegmentHeader::decode(&read_front(most).map_err(|error| failed("read", error))?);
+        }
+    }
+    let (header, area) = decoded.map_err(|error| match error {
         SegmentHeaderError::Damaged => damaged("both copies of the segment header are damaged"),
         SegmentHeaderError::Version { needs } => OpenError::Version { path: shown(path), needs, max: VERSION },
         SegmentHeaderError::Features { unknown } => OpenError::Features { path: shown(path), unknown },
@@ -139,6 +205,10 @@ pub(crate) struct Replay {
     position: u64,
     /// Place of the last batch in the segment read last, if it is there and intact.
     last_batch: Option<(usize, usize)>,
+    /// What the segment that is read does, for its index.
+    ledger: Ledger,
+    /// Closed segments that were read, for want of an index.
+    unindexed: Vec<SegmentIndex>,
     findings: Vec<Finding>,
 }
 
@@ -153,12 +223,23 @@ impl From<&SegmentHeader> for Replay {
             number: head.first_batch,
             position: 0,
             last_batch: None,
+            ledger: Ledger::default(),
+            unindexed: Vec::new(),
             findings: Vec::new(),
         }
     }
 }
 
 impl Replay {
+    /// Goes on with what the header of the next segment says, once the index has taken over what this one did.
+    fn skip_to(&mut self, next: &SegmentHeader) {
+        self.vote.clone_from(&next.vote);
+        self.committed = self.committed.max(next.committed);
+        self.before = Some(next.before);
+        self.number = next.first_batch;
+        self.last_batch = None;
+    }
+
     /// What must be true of a whole log.
     fn finish<F>(self, dir: &Path, opened: Vec<Opened<F>>) -> Result<Recovered<F>, OpenError> {
         let lost = |what: String| OpenError::DataLoss { path: shown(dir), what: what.into() };
@@ -182,6 +263,8 @@ impl Replay {
             position: self.position,
             before: self.before,
             next_batch: self.number,
+            ledger: self.ledger,
+            unindexed: self.unindexed,
             findings: self.findings,
         })
     }
@@ -250,6 +333,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
     fn enter(&self, replay: &mut Replay) -> Result<(), OpenError> {
         let header = &self.segment.header;
         replay.last_batch = None;
+        replay.ledger = Ledger::default();
         replay.index.assume_last(header.extent.last);
         let chained = replay.before.is_none_or(|before| before == header.before);
         let carried = (&header.vote, header.extent) == (&replay.vote, replay.index.extent());
@@ -421,6 +505,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
     /// Lets one record take effect.
     fn take(&self, batch: &Batch<'_>, head: &Head, replay: &mut Replay) -> Result<(), OpenError> {
         let payload_at = head.offset as usize + HEAD_LEN;
+        replay.ledger.record(head.kind, head.log_id);
         match head.kind {
             RecordKind::Vote => {
                 let payload = batch.bytes.get(payload_at..payload_at + head.len as usize).unwrap_or(&[]);
@@ -437,6 +522,9 @@ impl<'a, F: DiskFile> Walk<'a, F> {
                 let place = Place::Disk { segment, offset: (batch.at + payload_at) as u32 };
                 let slot = Slot { place, len: head.len, crc: head.payload_crc, kind: head.entry_kind };
                 replay.index.append(head.log_id, slot, None);
+                let offset = (batch.at + payload_at) as u32;
+                let entry = IndexEntry { offset, len: head.len, crc: head.payload_crc, kind: head.entry_kind };
+                replay.ledger.append(head.log_id, entry);
             }
             RecordKind::Truncate => replay.index.truncate(head.log_id.index),
             RecordKind::Purge => replay.index.purge(head.log_id, false),

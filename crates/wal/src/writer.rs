@@ -12,13 +12,15 @@ use crate::data_dir::{DataDir, LogRight};
 use crate::disk::{Disk, DiskFile};
 use crate::end::EndSignal;
 use crate::error::{DiskError, Finding, OpenError, WalError, shown};
-use crate::format::{Encoder, RecordKind, Role, SECTOR, SegmentHeader, Trailer};
+use crate::format::{Encoder, IndexEntry, RecordKind, Role, SECTOR, SegmentHeader, Trailer};
 use crate::index::Index;
+use crate::index_files::{IndexJobs, remove_index, remove_orphans};
+use crate::ledger::Ledger;
 use crate::log::{Completion, Log, Phase, Queued, Segment, Shared, State};
 use crate::metrics::Counters;
 use crate::options::{FIRST_SEGMENT_BYTES, WalOptions};
 use crate::record::{Extent, Op, RawLogId};
-use crate::recovery::{Recovered, recover, segment_name, sole_sector};
+use crate::recovery::{Indexes, Recovered, recover, segment_name, sole_sector};
 use crate::segments::{Spare, make_segment, remove_leftovers};
 
 /// Usual length of a batch, in bytes, up to which segments are zeroed before they are used. Measured with `bench wal`.
@@ -27,12 +29,12 @@ const ZEROING_PAYS_MAX: u64 = 64 << 10;
 /// The end of the log, where the next batch goes.
 struct Active<F> {
     sequence: u32,
-    salt: u64,
-    size: u64,
+    header: SegmentHeader,
     position: u64,
     /// Checksum that the next batch is chained to.
     before: u32,
     segment: Arc<Segment<F>>,
+    ledger: Ledger,
 }
 
 /// How far the batch in hand has come. The steps of a batch come in this order and no other.
@@ -85,6 +87,7 @@ pub struct Writer<D: Disk, T: Completion> {
     in_hand: Vec<T>,
     placed: Vec<Placed>,
     spare: Spare<D::File>,
+    indexes: IndexJobs<D::File>,
     /// About how long the last batches were, in bytes.
     usual_len: u64,
     /// A mark stands at the end of the log.
@@ -129,7 +132,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
     let right = LogRight::take(dir)?;
     let dir = right.dir();
     let (disk, wal, meta) = (dir.disk().clone(), dir.wal_path(), dir.meta());
-    let recovered = match recover(&disk, &wal, &meta)? {
+    let recovered = match recover(&disk, &wal, &meta, Indexes::Used)? {
         Some(recovered) => recovered,
         None if meta.log_made => {
             let what = "there is no segment, although a log was made here".into();
@@ -141,7 +144,20 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         dir.set_log_made()?;
     }
     remove_leftovers(&disk, &wal)?;
-    let Recovered { index, vote, committed, segments, active, position, before, next_batch, findings } = recovered;
+    remove_orphans(&disk, &wal)?;
+    let Recovered {
+        index,
+        vote,
+        committed,
+        segments,
+        active,
+        position,
+        before,
+        next_batch,
+        ledger,
+        unindexed,
+        findings,
+    } = recovered;
     let (extent, first_index) = (index.extent(), index.first());
     let segments: BTreeMap<_, _> =
         segments.into_iter().map(|(sequence, segment)| (sequence, Arc::new(segment))).collect();
@@ -166,14 +182,8 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
     let writer = Writer {
         right,
         shared: Arc::clone(&shared),
-        active: Active {
-            sequence,
-            salt: active.salt,
-            size: active.size,
-            position,
-            before: before.unwrap_or(0),
-            segment,
-        },
+        active: Active { sequence, header: active, position, before: before.unwrap_or(0), segment, ledger },
+        indexes: IndexJobs::new(unindexed),
         next_batch,
         durable_through: next_batch.saturating_sub(1),
         vote,
@@ -220,6 +230,8 @@ fn create<D: Disk>(dir: &DataDir<D>, options: &WalOptions) -> Result<Recovered<D
         active: header,
         before: Some(0),
         next_batch: 1,
+        ledger: Ledger::default(),
+        unindexed: Vec::new(),
         findings: Vec::new(),
     })
 }
@@ -326,7 +338,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         if self.step != Step::Idle || self.require_running().is_err() {
             return false;
         }
-        self.remove_purged() || !self.is_closing() && self.prepare()
+        self.remove_purged() || !self.is_closing() && (self.prepare() || self.write_index())
     }
 
     fn is_closing(&self) -> bool {
@@ -339,8 +351,8 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         if self.marked || self.step != Step::Idle || self.must_roll || self.require_running().is_err() {
             return;
         }
-        let Active { position, before, salt, segment, .. } = &self.active;
-        let sector = sole_sector(Role::Mark, self.next_batch, *before, *salt, *position);
+        let Active { position, before, header, segment, .. } = &self.active;
+        let sector = sole_sector(Role::Mark, self.next_batch, *before, header.salt, *position);
         if let Err(error) = segment.file.write_at(&sector, *position) {
             let error = DiskError::new("write", &segment.path, &error);
             self.poison(error);
@@ -435,7 +447,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         let vote = vote.or_else(|| self.vote.clone());
         let len = Encoder::batch_len(records, payload, vote.as_ref().map_or(0, Bytes::len)) as u64;
         // The last sector of a segment is kept for its seal.
-        if self.must_roll || self.active.position + len + SECTOR as u64 > self.active.size {
+        if self.must_roll || self.active.position + len + SECTOR as u64 > self.active.header.size {
             self.roll(len)?;
         }
         // Not before: the header of a new segment says what holds without this batch.
@@ -445,8 +457,8 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     }
 
     fn encode(&mut self, batch: &[Taken], records: usize) -> Result<(), DiskError> {
-        let Active { salt, position, before, .. } = self.active;
-        self.encoder.begin(records, salt, position, before);
+        let Active { position, before, .. } = self.active;
+        self.encoder.begin(records, self.active.header.salt, position, before);
         for queued in batch {
             match &queued.op {
                 Op::Vote(vote) => {
@@ -457,15 +469,20 @@ impl<D: Disk, T: Completion> Writer<D, T> {
                         let (offset, crc) =
                             self.encoder.record(RecordKind::Entry, entry.kind, entry.log_id, &entry.payload);
                         let offset = position as u32 + offset;
+                        let len = entry.payload.len() as u32;
+                        self.active.ledger.append(entry.log_id, IndexEntry { offset, len, crc, kind: entry.kind });
                         self.placed.push(Placed { index: entry.log_id.index, number, offset, crc });
                     }
                 }
                 Op::Truncate { from } => {
-                    self.encoder.record(RecordKind::Truncate, 0, RawLogId { index: *from, ..NO_ID }, &[]);
+                    let id = RawLogId { index: *from, ..NO_ID };
+                    self.encoder.record(RecordKind::Truncate, 0, id, &[]);
+                    self.active.ledger.record(RecordKind::Truncate, id);
                 }
                 Op::Purge { up_to } => {
                     let kind = if queued.replace { RecordKind::Replace } else { RecordKind::Purge };
                     self.encoder.record(kind, 0, *up_to, &[]);
+                    self.active.ledger.record(kind, *up_to);
                 }
             }
             (self.extent, self.first_index) = (queued.extent, queued.first);
@@ -514,20 +531,24 @@ impl<D: Disk, T: Completion> Writer<D, T> {
             first_index: self.first_index,
         };
         let segment = Arc::new(make_segment(self.right.dir().disk(), &wal, spare, &header, false)?);
+        let ledger = std::mem::take(&mut self.active.ledger);
         if !self.must_roll {
             self.seal()?;
+            let Active { header, position, before, .. } = &self.active;
+            self.indexes.push(ledger.close(header, *position, self.next_batch, *before));
         }
         Counters::add(&self.shared.counters.segments_begun, 1);
         self.shared.lock().segments.insert(sequence, Arc::clone(&segment));
-        self.active = Active { sequence, salt: header.salt, size, position: area, before: header.before, segment };
+        let before = header.before;
+        self.active = Active { sequence, header, position: area, before, segment, ledger: Ledger::default() };
         self.must_roll = false;
         self.marked = false;
         Ok(())
     }
 
     fn seal(&self) -> Result<(), DiskError> {
-        let Active { position, before, salt, segment, .. } = &self.active;
-        let sector = sole_sector(Role::Seal, self.next_batch, *before, *salt, *position);
+        let Active { position, before, header, segment, .. } = &self.active;
+        let sector = sole_sector(Role::Seal, self.next_batch, *before, header.salt, *position);
         let failed = |action, error| DiskError::new(action, &segment.path, &error);
         segment.file.write_at(&sector, *position).map_err(|error| failed("write", error))?;
         segment.file.sync_data().map_err(|error| failed("sync", error))
@@ -541,7 +562,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
 
     /// Size of the segment after the active one.
     fn next_size(&self) -> u64 {
-        (self.active.size.saturating_mul(2)).min(self.shared.options.segment_bytes)
+        (self.active.header.size.saturating_mul(2)).min(self.shared.options.segment_bytes)
     }
 
     /// Removes the oldest segment, if no live entry is in it or before it and what took its entries is durable. Votes and
@@ -560,6 +581,11 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         drop(state);
         let wal = self.right.dir().wal_path();
         let path = wal.join(segment_name(oldest));
+        // First the index: one without its segment says nothing to anybody, and would stay for ever.
+        self.indexes.forget(oldest);
+        if remove_index(self.right.dir().disk(), &wal, oldest).is_err() {
+            return false;
+        }
         let spare = std::mem::replace(&mut self.spare, Spare::None);
         let reuse = self.zeroing_pays();
         let (spare, gone) = spare.recycle(self.right.dir().disk(), &wal, &path, self.next_size(), reuse);
@@ -571,10 +597,16 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         gone
     }
 
+    /// Writes a part of the index of a segment that was closed.
+    fn write_index(&mut self) -> bool {
+        let dir = self.right.dir();
+        self.indexes.step(dir.disk(), &dir.wal_path(), self.shared.options.prepare_step_bytes)
+    }
+
     /// Prepares the next segment as fast as the active one fills: whatever share of the active one is used, twice that
     /// share of the next one is prepared.
     fn prepare(&mut self) -> bool {
-        let Active { position, size, .. } = self.active;
+        let Active { position, header: SegmentHeader { size, .. }, .. } = self.active;
         let target = self.next_size();
         let share = (u128::from(target) * u128::from(position) * 2 / u128::from(size)) as u64;
         let wanted = if self.zeroing_pays() { share } else { share.min(1) };

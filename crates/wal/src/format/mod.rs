@@ -4,6 +4,7 @@
 mod batch;
 mod bytes_io;
 mod segment;
+mod segment_index;
 
 pub(crate) use batch::{
     BATCH_HEADER_LEN, BatchHeader, Encoder, HEAD_LEN, Head, HeaderState, RecordKind, Role, Trailer, TrailerState,
@@ -11,6 +12,7 @@ pub(crate) use batch::{
 };
 pub(crate) use bytes_io::{Fields, Writer as FieldWriter};
 pub(crate) use segment::{SegmentHeader, SegmentHeaderError};
+pub(crate) use segment_index::{IndexEntry, IndexRun, SegmentIndex};
 
 /// Version that this code writes.
 pub const VERSION: u16 = 1;

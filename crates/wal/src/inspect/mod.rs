@@ -20,7 +20,9 @@ use crate::disk::Disk;
 use crate::error::{DataDirError, DiskError, Finding, OpenError, shown};
 use crate::meta::Meta;
 use crate::record::Extent;
-use crate::recovery::{Opened, Recovered, Walk, open_segment, read_segment, recover, segment_name, segment_number};
+use crate::recovery::{
+    Indexes, Opened, Recovered, Walk, open_segment, read_segment, recover, segment_name, segment_number,
+};
 use read_only::ReadOnly;
 
 /// A log that a node would open, and what it would find.
@@ -107,7 +109,7 @@ impl<D: Disk> Inspector<D> {
     pub fn verify(&self) -> Result<Sound, OpenError> {
         let meta = self.meta.clone()?;
         let wal = self.wal();
-        let Some(found) = recover(&ReadOnly(self.disk.clone()), &wal, &meta)? else {
+        let Some(found) = recover(&ReadOnly(self.disk.clone()), &wal, &meta, Indexes::Ignored)? else {
             return match meta.log_made {
                 true => {
                     let what = "there is no segment, although a log was made here".into();

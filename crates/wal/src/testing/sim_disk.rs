@@ -26,6 +26,8 @@ pub struct Counts {
     pub names: u64,
     /// Reads.
     pub reads: u64,
+    /// Bytes that they gave.
+    pub read_bytes: u64,
     /// Faults that were injected: failed calls, lost or torn writes at a power cut, damaged bytes.
     pub faults: u64,
 }
@@ -526,6 +528,7 @@ impl DiskFile for SimFile {
         let rest = usize::try_from(offset).ok().and_then(|offset| content.get(offset..)).unwrap_or(&[]);
         let len = rest.len().min(buffer.len());
         buffer[..len].copy_from_slice(&rest[..len]);
+        inner.counts.read_bytes += len as u64;
         Ok(len)
     }
 

@@ -9,6 +9,7 @@ mod failure;
 mod hang;
 mod harness;
 mod history;
+mod indexes;
 mod inspect;
 mod snapshots;
 mod suite;

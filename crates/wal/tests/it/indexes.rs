@@ -1,0 +1,147 @@
+//! Closed segments are opened by their indexes: without reading them, and never otherwise than by reading them.
+
+use std::path::PathBuf;
+
+use raftwright_wal::testing::{Loss, SimDisk};
+use raftwright_wal::{Op, WalOptions};
+
+use crate::harness::{Model, Node, OPTIONS, entry, random_history};
+
+fn indexes(disk: &SimDisk) -> Vec<PathBuf> {
+    disk.files().into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "idx")).collect()
+}
+
+/// A log of this many entries, stopped cleanly after everything else was done that there was to do.
+fn long_log(entries: u64, options: WalOptions) -> (SimDisk, Model) {
+    let disk = SimDisk::new(1);
+    let mut node = Node::open_with(&disk, options).unwrap();
+    node.done(Op::Vote(vec![1].into()));
+    for index in 1..=entries {
+        node.done(Op::Append(vec![entry(1 + index / 100, index, 700)]));
+        while node.writer.housekeep() {}
+    }
+    while node.writer.housekeep() {}
+    node.writer.close().unwrap();
+    let model = Model::of(&node.log);
+    drop(node);
+    disk.power_cut(Loss::Nothing);
+    (disk, model)
+}
+
+/// Reads and bytes read by an opening.
+fn cost_of_opening(disk: &SimDisk) -> (u64, u64) {
+    let before = disk.counts();
+    Node::open(disk).unwrap();
+    let after = disk.counts();
+    (after.reads - before.reads, after.read_bytes - before.read_bytes)
+}
+
+/// A closed segment costs its header, its index and its seal; the last one is read as a whole.
+#[test]
+fn opening_reads_the_last_segment_and_little_of_the_others() {
+    for entries in [60, 600] {
+        let (disk, _) = long_log(entries, OPTIONS);
+        let closed = indexes(&disk).len() as u64;
+        assert!(closed >= entries / 12, "{closed} segments are closed");
+        let (reads, bytes) = cost_of_opening(&disk);
+        // Of each closed segment 2 KiB for header and seal, 112 bytes for its index, 16 for each entry and 32 for each
+        // leader; the last one and `meta` besides.
+        let bound = OPTIONS.segment_bytes + 4096 + closed * (2048 + 112 + 64) + entries * 16;
+        assert!(bytes <= bound, "{bytes} bytes for {closed} closed segments, more than {bound}");
+        assert!(reads <= 8 + 4 * closed, "{reads} reads for {closed} closed segments");
+
+        let without = disk.fork(2);
+        indexes(&disk).iter().for_each(|path| without.lose(path));
+        let (_, all) = cost_of_opening(&without);
+        assert!(all > closed * OPTIONS.segment_bytes, "{all} bytes where every record is read");
+    }
+}
+
+/// What the reading of segments found becomes an index: the next opening is cheap again.
+#[test]
+fn a_lost_index_is_made_again() {
+    let (disk, model) = long_log(100, OPTIONS);
+    let files = indexes(&disk);
+    files[1..].iter().for_each(|path| disk.lose(path));
+    let mut node = Node::open(&disk).unwrap();
+    assert_eq!(Model::of(&node.log), model);
+    for _ in 0..200 {
+        node.writer.housekeep();
+    }
+    drop(node);
+    disk.power_cut(Loss::Nothing);
+    assert!(indexes(&disk).len() >= files.len().min(8), "{:?}", indexes(&disk));
+    assert_eq!(Model::of(&Node::open(&disk).unwrap().log), model);
+}
+
+/// Whatever byte of an index is damaged, the log is what it was, by reading the segment.
+#[test]
+fn a_damaged_index_is_no_index() {
+    let (disk, model) = long_log(40, OPTIONS);
+    let files = indexes(&disk);
+    assert!(files.len() >= 2);
+    for path in &files {
+        let content = disk.content(path).unwrap();
+        for offset in 0..content.len() {
+            let image = disk.fork(1);
+            image.flip(path, offset as u64, 0x41);
+            assert_eq!(Model::of(&Node::open(&image).unwrap().log), model, "{} byte {offset}", path.display());
+        }
+        for len in (0..content.len()).step_by(13) {
+            let image = disk.fork(1);
+            image.shorten(path, len as u64);
+            assert_eq!(Model::of(&Node::open(&image).unwrap().log), model, "{} cut to {len}", path.display());
+        }
+    }
+    // One for another.
+    let (first, second) = (disk.content(&files[0]).unwrap(), disk.content(&files[1]).unwrap());
+    let image = disk.fork(1);
+    image.shorten(&files[0], 0);
+    image.overwrite(&files[1], 0, &first);
+    image.overwrite(&files[0], 0, &second);
+    assert_eq!(Model::of(&Node::open(&image).unwrap().log), model);
+}
+
+/// Random histories: opened by indexes and opened by records, a log is the same.
+#[test]
+fn an_index_says_what_the_records_say() {
+    let mut compared = 0;
+    for seed in 0..300 {
+        let (steps, states) = random_history(seed, 60);
+        let disk = SimDisk::new(seed);
+        let mut node = Node::open(&disk).unwrap();
+        for step in &steps {
+            node.step(step).unwrap();
+        }
+        while node.writer.run_batch().unwrap() > 0 {}
+        while node.writer.housekeep() {}
+        drop(node);
+        disk.power_cut(Loss::Nothing);
+        let by_records = disk.fork(1);
+        indexes(&disk).iter().for_each(|path| by_records.lose(path));
+        compared += indexes(&disk).len();
+        let (by_indexes, by_records) = (Node::open(&disk).unwrap(), Node::open(&by_records).unwrap());
+        assert!(Model::of(&by_indexes.log) == states[60], "seed {seed}: {by_indexes:?}", by_indexes = by_indexes.log);
+        assert!(Model::of(&by_records.log) == states[60], "seed {seed}: {by_records:?}", by_records = by_records.log);
+        assert_eq!(by_indexes.log.committed(), by_records.log.committed(), "seed {seed}");
+        assert_eq!(by_indexes.log.leaders(0, 1 << 20), by_records.log.leaders(0, 1 << 20), "seed {seed}");
+    }
+    assert!(compared > 100, "{compared} indexes were used");
+}
+
+/// What belongs to no segment any more does not stay.
+#[test]
+fn an_index_goes_before_its_segment_and_not_behind_it() {
+    let (disk, model) = long_log(100, OPTIONS);
+    let mut node = Node::open(&disk).unwrap();
+    node.done(Op::Purge { up_to: model.entries[&99].log_id });
+    while node.writer.housekeep() {}
+    let segments = disk.files().iter().filter(|path| path.extension().is_some_and(|end| end == "seg")).count();
+    assert!(indexes(&disk).len() < segments && segments <= 3, "{:?}", disk.files());
+    drop(node);
+    disk.power_cut(Loss::Everything);
+    let orphan = PathBuf::from(crate::harness::ROOT).join("wal/0000000001.idx");
+    raftwright_wal::Disk::create(&disk, &orphan).unwrap();
+    Node::open(&disk).unwrap();
+    assert!(!disk.files().contains(&orphan));
+}
