@@ -29,7 +29,9 @@ impl IOFlushed {
     }
 
     /// The write has ended: `Ok` if it is durable — it would survive a power loss at this moment — and an error if it
-    /// may not be. After an error, every later write of the same store must fail too.
+    /// may not be. After an error, every later write of the same store must fail too. A full disk need not be an error: while
+    /// nothing of a write is on the media, a store may keep its token, and those of all writes behind it, until there is room
+    /// ([`RaftLogStorage::space`](crate::RaftLogStorage::space)).
     pub fn io_completed(mut self, result: Result<(), StorageError>) {
         if let Some(sink) = self.sink.take() {
             sink.flushed(self.write, result);

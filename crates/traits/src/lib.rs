@@ -37,7 +37,7 @@ pub use error::{
     TransferLeaderError, UnknownReason,
 };
 pub use flushed::{FlushSink, IOFlushed};
-pub use log_storage::{LogState, RaftLogReader, RaftLogStorage};
+pub use log_storage::{LogSpace, LogState, RaftLogReader, RaftLogStorage};
 pub use mem_log::MemLogStore;
 pub use network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, SequentialAppend};
 pub use node::{BasicNode, EmptyNode};

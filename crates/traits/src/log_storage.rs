@@ -25,6 +25,15 @@ impl<C: RaftTypeConfig> Default for LogState<C> {
     }
 }
 
+/// Whether a log has room for further entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogSpace {
+    /// As far as is known.
+    Free,
+    /// The media is full. See [`RaftLogStorage::space`].
+    Full,
+}
+
 /// Reads the log. Several readers may be in use while the log is written.
 pub trait RaftLogReader<C: RaftTypeConfig>: Send + 'static {
     /// The entries in `range` that exist, contiguous, in order. An entry is there as soon as it was submitted.
@@ -157,6 +166,19 @@ pub trait RaftLogStorage<C: RaftTypeConfig>: RaftLogReader<C> {
     /// one at its index, then *all* entries go: what stands behind another entry is the tail of another log. Afterwards the
     /// last log id is `upto`, or the last entry behind it. A purge up to an index that is purged already changes nothing.
     fn purge(&mut self, upto: LogIdOf<C>, flushed: IOFlushed);
+
+    /// Whether to append. A store that keeps room in reserve says [`LogSpace::Full`] while there is still enough of it for
+    /// votes, truncations and purges, and [`LogSpace::Free`] again as soon as there is room for entries, without a restart.
+    ///
+    /// Asked before entries are accepted, since an append cannot be refused: its order is a promise. While a log is full, a
+    /// leader refuses what clients propose (surely not applied), and a follower does not take a leader's entries; reads,
+    /// heartbeats, votes, snapshots and purges go on. What is appended all the same is kept, readable and incomplete, until
+    /// there is room, and every later write waits behind it.
+    ///
+    /// Cheap: asked for every batch of proposals. The default never is full.
+    fn space(&self) -> LogSpace {
+        LogSpace::Free
+    }
 
     /// Remembers how far the log is committed, some time: a hint that saves a restarted node from waiting for a leader
     /// before it applies. Losing it is harmless.

@@ -52,6 +52,10 @@ pub enum SubmitError {
         /// Bytes that wait.
         bytes: usize,
     },
+    /// The disk has no room for more entries. Votes, truncations and purges are still taken; entries again as soon as there
+    /// is room, without a restart.
+    #[error("the disk is full: free space on it, or let the log be purged")]
+    Full,
     /// The first entry of an append does not follow the last entry of the log, or an entry its predecessor.
     #[error("an entry has index {got}, where the log goes on with {expected}")]
     Gap {

@@ -65,6 +65,15 @@ pub(crate) struct Queued<T> {
     pub(crate) token: T,
 }
 
+/// Which appends are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    /// Those for which there is room on the media.
+    WithRoom,
+    /// All.
+    Always,
+}
+
 /// Whether writes are taken.
 #[derive(Clone)]
 pub(crate) enum Phase {
@@ -83,6 +92,8 @@ pub(crate) struct State<F, T> {
     pub(crate) phase: Phase,
     pub(crate) queue: VecDeque<Queued<T>>,
     pub(crate) queued_bytes: usize,
+    /// The media has no room for the segment after the active one, and that has not much left.
+    pub(crate) full: bool,
     /// How many queued writes wake the thread that waits for [`Shared::wake`]; `None` while none waits.
     pub(crate) wakes_at: Option<usize>,
     /// Told when the queue stops being empty, and when the log is closed.
@@ -197,6 +208,10 @@ impl<D: Disk, T: Completion> Log<D, T> {
     /// A write that cannot be taken is refused with its token and has no effect. Once the log has failed or is closed,
     /// the token is completed with that error before this returns.
     pub fn submit(&self, op: Op, token: T) -> Result<(), Refused<T>> {
+        self.submit_as(op, token, Admission::WithRoom)
+    }
+
+    fn submit_as(&self, op: Op, token: T, admission: Admission) -> Result<(), Refused<T>> {
         let mut state = self.shared.lock();
         let stopped = match &state.phase {
             Phase::Open => None,
@@ -208,7 +223,7 @@ impl<D: Disk, T: Completion> Log<D, T> {
             token.complete(Err(error));
             return Ok(());
         }
-        if let Err(error) = state.check(&op, &self.shared.options) {
+        if let Err(error) = state.check(&op, &self.shared.options, admission) {
             return Err(Refused { token, error });
         }
         let was_empty = state.queue.is_empty();
@@ -218,9 +233,10 @@ impl<D: Disk, T: Completion> Log<D, T> {
     }
 
     /// As [`submit`](Self::submit), for callers that have no way to be refused: the order of writes is a promise, so a
-    /// write that cannot be taken stops the log, and its token and all others are completed with that error.
+    /// write that cannot be taken stops the log, and its token and all others are completed with that error. A full disk
+    /// is no reason: then the write waits, and all that come behind it, until there is room.
     pub fn submit_or_stop(&self, op: Op, token: T) {
-        if let Err(Refused { token, error }) = self.submit(op, token) {
+        if let Err(Refused { token, error }) = self.submit_as(op, token, Admission::Always) {
             let error = WalError::Refused(error);
             let mut state = self.shared.lock();
             if !matches!(state.phase, Phase::Poisoned(_)) {
@@ -274,6 +290,13 @@ impl<D: Disk, T: Completion> Log<D, T> {
         self.shared.end.clone()
     }
 
+    /// True while the disk is full: appends should not be submitted, and [`submit`](Self::submit) refuses them. What is left
+    /// of the active segment is for votes, truncations and purges. It ends by itself once there is room, by purging or
+    /// otherwise.
+    pub fn is_full(&self) -> bool {
+        self.shared.lock().full
+    }
+
     /// What the log has done since it was opened, and what waits now. Costs a short lock.
     pub fn metrics(&self) -> WalMetrics {
         let mut metrics = self.shared.counters.read();
@@ -282,6 +305,7 @@ impl<D: Disk, T: Completion> Log<D, T> {
         metrics.queue_bytes = state.queued_bytes;
         metrics.recent_bytes = state.index.recent_bytes();
         metrics.segments = state.segments.len();
+        metrics.full = state.full;
         metrics
     }
 
@@ -331,13 +355,16 @@ impl<D: Disk, T: Completion> Log<D, T> {
 }
 
 impl<F, T> State<F, T> {
-    fn check(&self, op: &Op, options: &WalOptions) -> Result<(), SubmitError> {
+    fn check(&self, op: &Op, options: &WalOptions, admission: Admission) -> Result<(), SubmitError> {
         let (ops, bytes) = (self.queue.len(), self.queued_bytes);
         let factor = if matches!(op, Op::Append(_)) { 1 } else { RESERVE_FACTOR };
         if ops >= options.queue_ops_max.saturating_mul(factor)
             || bytes >= options.queue_bytes_max.saturating_mul(factor)
         {
             return Err(SubmitError::Busy { ops, bytes });
+        }
+        if self.full && admission == Admission::WithRoom && matches!(op, Op::Append(_)) {
+            return Err(SubmitError::Full);
         }
         match op {
             Op::Vote(vote) => at_most("a vote", vote.len(), VOTE_BYTES_MAX),

@@ -63,6 +63,8 @@ pub struct WalMetrics {
     pub recent_bytes: usize,
     /// Segment files now.
     pub segments: usize,
+    /// The disk is full now, and appends are refused.
+    pub full: bool,
 }
 
 /// Counts as the writer goes.

@@ -21,6 +21,8 @@ static ZEROS: [u8; ZERO_BYTES] = [0; ZERO_BYTES];
 /// no journal commit.
 pub(crate) enum Spare<F> {
     None,
+    /// None, because the media has no room for it.
+    NoRoom,
     /// Zeroed up to `done`, and not synced. The rest reads as zero too unless the file is `used`.
     Growing {
         file: F,
@@ -41,7 +43,7 @@ impl<F: DiskFile> Spare<F> {
     pub(crate) fn ready_size(&self) -> Option<u64> {
         match self {
             Self::Ready { size, .. } | Self::Growing { size, used: false, .. } => Some(*size),
-            Self::None | Self::Growing { used: true, .. } => None,
+            Self::None | Self::NoRoom | Self::Growing { used: true, .. } => None,
         }
     }
 
@@ -56,10 +58,15 @@ impl<F: DiskFile> Spare<F> {
     ) -> (Self, bool) {
         match self {
             Self::Ready { .. } => (self, false),
-            Self::None if wanted == 0 => (self, false),
-            Self::None => match disk.create(&wal.join(SPARE)).and_then(|file| allocated(file, target)) {
+            Self::None | Self::NoRoom if wanted == 0 => (self, false),
+            Self::None | Self::NoRoom => match disk.create(&wal.join(SPARE)).and_then(|file| allocated(file, target)) {
                 Ok(file) => (Self::Growing { file, size: target, done: 0, used: false }, true),
-                Err(_) => (Self::None, false),
+                Err(error) => {
+                    // What was reserved in part would be missing elsewhere. The file is removed when there is another try.
+                    let _ = disk.remove(&wal.join(SPARE));
+                    let full = error.kind() == io::ErrorKind::StorageFull;
+                    (if full { Self::NoRoom } else { Self::None }, false)
+                }
             },
             Self::Growing { done, .. } if done >= wanted => (self, false),
             Self::Growing { file, size, done, used } => {
@@ -90,7 +97,7 @@ impl<F: DiskFile> Spare<F> {
         size: u64,
         reuse: bool,
     ) -> (Self, bool) {
-        let reuse = reuse && matches!(self, Self::None);
+        let reuse = reuse && matches!(self, Self::None | Self::NoRoom);
         let reused = if reuse { reopen(disk, wal, old, size) } else { None };
         let removed = reused.is_some()
             || match disk.remove(old) {
@@ -130,7 +137,9 @@ pub(crate) fn make_segment<D: Disk>(
         Spare::Ready { file, size } | Spare::Growing { file, size, done: _, used: false } if size == header.size => {
             (file, SPARE)
         }
-        Spare::Ready { .. } | Spare::Growing { .. } | Spare::None => (fresh(disk, wal, header.size, zeroed)?, FRESH),
+        Spare::Ready { .. } | Spare::Growing { .. } | Spare::None | Spare::NoRoom => {
+            (fresh(disk, wal, header.size, zeroed)?, FRESH)
+        }
     };
     let from = wal.join(name);
     let path = wal.join(segment_name(u32::try_from(header.sequence).unwrap_or(u32::MAX)));

@@ -81,11 +81,13 @@ fn run<D: Disk, T: Completion>(writer: &mut Writer<D, T>) {
             pace.gather(&shared, answered, took);
             continue;
         }
-        writer.mark();
+        if !writer.is_held_up() {
+            writer.mark();
+        }
         if writer.housekeep() {
             continue;
         }
-        if !wait(&shared) {
+        if !wait(&shared, writer.is_held_up()) {
             // Failing to close cleanly loses nothing: the next start does without the mark.
             let _ = writer.close();
             return;
@@ -93,18 +95,27 @@ fn run<D: Disk, T: Completion>(writer: &mut Writer<D, T>) {
     }
 }
 
-/// Waits until something is queued; false when the log is closed and nothing is.
-fn wait<F, T>(shared: &Shared<F, T>) -> bool {
+/// How often a full disk is looked at again.
+const FULL_RETRY: Duration = Duration::from_millis(100);
+
+/// Waits until something is queued, or a full disk is to be looked at again; false when the log is closed and nothing is
+/// queued, or nothing can be done about what is.
+fn wait<F, T>(shared: &Shared<F, T>, held_up: bool) -> bool {
     let mut state = shared.lock();
     loop {
-        if !state.queue.is_empty() {
+        if !state.queue.is_empty() && !held_up {
             return true;
         }
         match state.phase {
             Phase::Open => {}
             Phase::Closing | Phase::Poisoned(_) => return false,
         }
-        state.wakes_at = Some(1);
+        state.wakes_at = (!held_up).then_some(1);
+        if state.full {
+            let (mut state, _) = shared.wake.wait_timeout(state, FULL_RETRY).unwrap_or_else(PoisonError::into_inner);
+            state.wakes_at = None;
+            return true;
+        }
         state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use raftwright_traits::{
     CommittedLeaderId, CommittedLeaderIdOf, DecodeError, EntryCodec, EntryKind, IOFlushed, Incarnation, LeaderId,
-    LogIdOf, LogIndex, LogState, RaftEntry, RaftLogReader, RaftLogStorage, RaftTypeConfig, StorageError,
+    LogIdOf, LogIndex, LogSpace, LogState, RaftEntry, RaftLogReader, RaftLogStorage, RaftTypeConfig, StorageError,
     StorageErrorKind, Vote, VoteOf, WireNodeId,
 };
 
@@ -271,6 +271,10 @@ where
 
     fn purge(&mut self, upto: LogIdOf<C>, flushed: IOFlushed) {
         self.raw().submit_or_stop(Op::Purge { up_to: encode_log_id::<C>(upto) }, FlushToken(flushed));
+    }
+
+    fn space(&self) -> LogSpace {
+        if self.raw().is_full() { LogSpace::Full } else { LogSpace::Free }
     }
 
     fn save_committed(&mut self, committed: Option<LogIdOf<C>>) {

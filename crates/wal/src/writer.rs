@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -45,6 +46,14 @@ enum Step {
     Durable,
 }
 
+/// Why a batch is not written.
+enum Unwritten {
+    /// There is no room for the segment that it would go to. Nothing has changed.
+    NoRoom,
+    /// The media failed.
+    Failed(DiskError),
+}
+
 /// A write that was taken from the queue; its token is in hand.
 struct Taken {
     op: Op,
@@ -85,6 +94,8 @@ pub struct Writer<D: Disk, T: Completion> {
     step: Step,
     encoder: Encoder,
     in_hand: Vec<T>,
+    /// A batch whose tokens are in hand and that found no room, with the commit index that goes along.
+    held: Option<(Vec<Taken>, Option<u64>)>,
     placed: Vec<Placed>,
     spare: Spare<D::File>,
     indexes: IndexJobs<D::File>,
@@ -169,6 +180,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         phase: Phase::Open,
         queue: VecDeque::new(),
         queued_bytes: 0,
+        full: false,
         wakes_at: None,
         on_work: None,
         next_number: 0,
@@ -193,6 +205,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         step: Step::Idle,
         encoder: Encoder::new(),
         in_hand: Vec::new(),
+        held: None,
         placed: Vec::new(),
         spare: Spare::None,
         usual_len: 0,
@@ -257,25 +270,39 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     }
 
     /// Takes what is queued, up to the bound of a batch, and writes it with one contiguous write. Returns the number of
-    /// writes taken; 0 means that there was nothing to do.
+    /// writes taken; 0 means that there was nothing to do, or no room: see [`is_held_up`](Self::is_held_up).
     ///
     /// # Errors
     /// The media failed. The log is poisoned, and all tokens have been completed with this error.
     pub fn write_batch(&mut self) -> Result<usize, WalError> {
         debug_assert_eq!(self.step, Step::Idle, "the batch before is complete");
         self.require_running()?;
-        let (batch, committed) = self.take_queued();
+        let (batch, committed) = self.held.take().unwrap_or_else(|| self.take_queued());
         if batch.is_empty() {
             return Ok(0);
         }
-        let taken = batch.len();
         match self.write(&batch, committed) {
             Ok(()) => {
                 self.step = Step::Written;
-                Ok(taken)
+                Ok(batch.len())
             }
-            Err(error) => Err(self.poison(error)),
+            Err(Unwritten::NoRoom) => {
+                self.held = Some((batch, committed));
+                self.set_full(true);
+                Ok(0)
+            }
+            Err(Unwritten::Failed(error)) => Err(self.poison(error)),
         }
+    }
+
+    /// True while a batch cannot be written because the disk is full. Nothing of it is on the media, and its tokens wait;
+    /// the next [`write_batch`](Self::write_batch) tries again.
+    pub fn is_held_up(&self) -> bool {
+        self.held.is_some()
+    }
+
+    fn set_full(&self, full: bool) {
+        self.shared.lock().full = full;
     }
 
     /// Makes the batch in hand durable.
@@ -371,7 +398,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         self.require_running()?;
         let segment = Arc::clone(&self.active.segment);
         let synced = segment.file.sync_data().map_err(|error| DiskError::new("sync", &segment.path, &error));
-        self.shared.fail_queued(&WalError::Closed);
+        self.fail_all(&WalError::Closed);
         synced.map_err(|error| self.poison(error))
     }
 
@@ -399,6 +426,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
 
     fn fail_all(&mut self, error: &WalError) {
         self.step = Step::Idle;
+        self.held = None;
         self.placed.clear();
         for token in self.in_hand.drain(..) {
             token.complete(Err(error.clone()));
@@ -434,7 +462,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         (batch, known.min(last))
     }
 
-    fn write(&mut self, batch: &[Taken], committed: Option<u64>) -> Result<(), DiskError> {
+    fn write(&mut self, batch: &[Taken], committed: Option<u64>) -> Result<(), Unwritten> {
         let (mut records, mut payload) = (0, 0);
         for queued in batch {
             records += if let Op::Append(entries) = &queued.op { entries.len() } else { 1 };
@@ -453,7 +481,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         // Not before: the header of a new segment says what holds without this batch.
         self.vote = vote;
         self.committed = self.committed.max(committed);
-        self.encode(batch, records)
+        self.encode(batch, records).map_err(Unwritten::Failed)
     }
 
     fn encode(&mut self, batch: &[Taken], records: usize) -> Result<(), DiskError> {
@@ -508,7 +536,9 @@ impl<D: Disk, T: Completion> Writer<D, T> {
 
     /// Goes on in a new segment that has room for a batch of `len` bytes. The old one is whole and durable: no batch is
     /// in hand, the new one carries its state, and only then the old one gets its seal.
-    fn roll(&mut self, len: u64) -> Result<(), DiskError> {
+    ///
+    /// Until the new one has its name nothing has changed, so a full disk is no failure: all of it can be done again.
+    fn roll(&mut self, len: u64) -> Result<(), Unwritten> {
         let meta = self.right.dir().meta();
         let wal = self.right.dir().wal_path();
         let sequence = self.active.sequence + 1;
@@ -530,10 +560,14 @@ impl<D: Disk, T: Completion> Writer<D, T> {
             extent: self.extent,
             first_index: self.first_index,
         };
-        let segment = Arc::new(make_segment(self.right.dir().disk(), &wal, spare, &header, false)?);
+        let made = make_segment(self.right.dir().disk(), &wal, spare, &header, false);
+        let segment = Arc::new(made.map_err(|error| match error.kind {
+            io::ErrorKind::StorageFull => Unwritten::NoRoom,
+            _ => Unwritten::Failed(error),
+        })?);
         let ledger = std::mem::take(&mut self.active.ledger);
         if !self.must_roll {
-            self.seal()?;
+            self.seal().map_err(Unwritten::Failed)?;
             let Active { header, position, before, .. } = &self.active;
             self.indexes.push(ledger.close(header, *position, self.next_batch, *before));
         }
@@ -619,6 +653,9 @@ impl<D: Disk, T: Completion> Writer<D, T> {
             self.shared.options.prepare_step_bytes,
         );
         self.spare = spare;
+        // While there is no room for the next segment, what is left of this one is kept for votes, truncations and purges.
+        let no_room = matches!(self.spare, Spare::NoRoom);
+        self.set_full(self.held.is_some() || no_room && position > size / 2);
         done
     }
 }

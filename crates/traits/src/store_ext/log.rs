@@ -8,7 +8,8 @@ use super::StoreExt;
 use super::watch::Watch;
 use crate::log_storage::half_open;
 use crate::{
-    IOFlushed, LogIdOf, LogIndex, LogState, RaftLogReader, RaftLogStorage, RaftTypeConfig, StorageError, VoteOf,
+    IOFlushed, LogIdOf, LogIndex, LogSpace, LogState, RaftLogReader, RaftLogStorage, RaftTypeConfig, StorageError,
+    VoteOf,
 };
 
 /// A log reader, and checks around it.
@@ -146,6 +147,10 @@ impl<C: RaftTypeConfig, LS: RaftLogStorage<C>> RaftLogStorage<C> for StoreExt<C,
             Ok(_passing_on) => self.store.purge(upto, flushed),
             Err(broken) => flushed.io_completed(Err(broken)),
         }
+    }
+
+    fn space(&self) -> LogSpace {
+        self.store.space()
     }
 
     fn save_committed(&mut self, committed: Option<LogIdOf<C>>) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use raftwright_wal::testing::{Loss, SimDisk};
-use raftwright_wal::{Op, OpenError, WalError, WalOptions};
+use raftwright_wal::{Op, OpenError, SubmitError, WalError, WalOptions};
 
 use crate::harness::{Model, Node, OPTIONS, ROOT, entry};
 
@@ -81,28 +81,123 @@ fn a_failed_write_poisons() {
     }
 }
 
+/// A log of the disk's last bytes: entries until the log says that it is full. Returns the index behind the last one.
+fn fill(node: &mut Node) -> u64 {
+    node.disk.set_capacity(Some(20_000));
+    let mut index = 2;
+    while !node.log.is_full() {
+        node.done(Op::Append(vec![entry(1, index, 400)]));
+        node.writer.housekeep();
+        index += 1;
+    }
+    index
+}
+
+fn is_refused_as_full(node: &Node, index: u64) -> bool {
+    let refused = node.log.submit(Op::Append(vec![entry(1, index, 400)]), silent()).unwrap_err();
+    refused.error == SubmitError::Full
+}
+
+/// A full disk refuses entries while there is still room for all else, and everything that was acknowledged stays.
 #[test]
-fn a_full_disk_poisons_and_stays_readable() {
+fn a_full_disk_refuses_entries_and_takes_votes() {
     let disk = SimDisk::new(5);
     let mut node = node(&disk);
-    disk.set_capacity(Some(20_000));
-    let mut index = 2;
-    let error = loop {
-        node.submit(Op::Append(vec![entry(1, index, 400)]));
-        match node.writer.run_batch() {
-            Ok(_) => index += 1,
-            Err(error) => break error,
-        }
-        node.writer.housekeep();
-    };
-    let WalError::Poisoned(disk_error) = &error else { panic!("{error}") };
-    assert_eq!(disk_error.kind, std::io::ErrorKind::StorageFull);
-    is_poisoned(&mut node);
-    assert_eq!(node.log.read(1..index, usize::MAX).unwrap().len() as u64, index - 1);
+    let index = fill(&mut node);
+    assert!(is_refused_as_full(&node, index) && node.log.metrics().full && node.log.failure().is_none());
+    node.done(Op::Vote(vec![2; 20].into()));
+    node.done(Op::Truncate { from: index - 1 });
+    node.done(Op::Vote(vec![3; 20].into()));
+    assert_eq!(node.acknowledged(), node.told().len(), "nothing has failed");
+    let model = Model::of(&node.log);
+    assert_eq!(model.next(), index - 1);
     disk.power_cut(Loss::Everything);
-    disk.set_capacity(None);
-    let log = Node::open(&disk).unwrap().log;
-    assert_eq!(log.extent().last.unwrap().index, index - 1, "all that was acknowledged, and no more");
+    let mut node = Node::open(&disk).unwrap();
+    assert_eq!(Model::of(&node.log), model);
+    node.done(Op::Vote(vec![4; 20].into()));
+}
+
+/// Purging makes room on the disk that is full, and the log goes on without a restart; so does room that somebody else makes.
+#[test]
+fn a_full_disk_that_has_room_again_takes_entries_again() {
+    for purges in [true, false] {
+        let disk = SimDisk::new(5);
+        let mut node = node(&disk);
+        let mut index = fill(&mut node);
+        assert!(is_refused_as_full(&node, index));
+        match purges {
+            true => node.done(Op::Purge { up_to: entry(1, index - 1, 0).log_id }),
+            false => disk.set_capacity(None),
+        }
+        for _ in 0..20 {
+            node.writer.housekeep();
+        }
+        assert!(!node.log.is_full(), "purges: {purges}");
+        for _ in 0..8 {
+            node.done(Op::Append(vec![entry(1, index, 400)]));
+            index += 1;
+        }
+        let model = Model::of(&node.log);
+        disk.power_cut(Loss::Everything);
+        assert_eq!(Model::of(&Node::open(&disk).unwrap().log), model);
+    }
+}
+
+/// Who appends to a full log all the same, because nobody can refuse any more, waits; nothing of it is on the media, nothing
+/// is lost, and nothing comes before it.
+#[test]
+fn what_finds_no_room_waits_for_it() {
+    for crashes in [false, true] {
+        let disk = SimDisk::new(5);
+        let mut node = node(&disk);
+        let mut index = fill(&mut node);
+        let mut model = Model::of(&node.log);
+        while !node.writer.is_held_up() {
+            assert_eq!(node.acknowledged(), node.told().len());
+            model = Model::of(&node.log);
+            node.force(Op::Append(vec![entry(1, index, 400)]));
+            node.writer.run_batch().unwrap();
+            index += 1;
+        }
+        node.submit(Op::Vote(vec![9].into()));
+        let told = node.told().len();
+        assert_eq!(node.writer.run_batch().unwrap(), 0);
+        node.writer.housekeep();
+        assert_eq!((node.told().len(), node.log.failure().is_none()), (told, true), "they wait");
+        assert_eq!(node.log.read(index - 1..index, 1).unwrap().len(), 1, "and can be read");
+        if crashes {
+            disk.power_cut(Loss::Nothing);
+            assert_eq!(Model::of(&Node::open(&disk).unwrap().log), model, "what was acknowledged, and no more");
+            continue;
+        }
+        disk.set_capacity(None);
+        while node.writer.run_batch().unwrap() > 0 {}
+        assert_eq!((node.told().len(), node.acknowledged()), (told + 2, told + 2));
+        while node.writer.housekeep() {}
+        assert!(!node.log.is_full());
+        let model = Model::of(&node.log);
+        disk.power_cut(Loss::Everything);
+        assert_eq!(Model::of(&Node::open(&disk).unwrap().log), model);
+    }
+}
+
+/// A log that is closed while the disk is full tells those who wait.
+#[test]
+fn closing_a_full_log_tells_who_waits() {
+    let disk = SimDisk::new(5);
+    let mut node = node(&disk);
+    let index = fill(&mut node);
+    let mut next = index;
+    while !node.writer.is_held_up() {
+        node.force(Op::Append(vec![entry(1, next, 400)]));
+        node.writer.run_batch().unwrap();
+        next += 1;
+    }
+    let acknowledged = node.acknowledged();
+    node.writer.close().unwrap();
+    let told = node.told();
+    assert_eq!(told.len(), acknowledged + 1);
+    assert!(matches!(told[acknowledged].1, Err(WalError::Closed)));
 }
 
 /// Every call of an opening fails once: the opening says so, and the next one succeeds.

@@ -128,6 +128,13 @@ impl Node {
         self.log.submit(op, token).map_err(|refused| refused.error).unwrap();
     }
 
+    /// Submits as a node does, which cannot be refused.
+    pub(crate) fn force(&mut self, op: Op) {
+        let token = Ack { number: self.submitted, told: Arc::clone(&self.told) };
+        self.submitted += 1;
+        self.log.submit_or_stop(op, token);
+    }
+
     pub(crate) fn done(&mut self, op: Op) {
         self.submit(op);
         self.writer.run_batch().unwrap();
