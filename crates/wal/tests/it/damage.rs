@@ -10,13 +10,15 @@ use crate::harness::{Model, Node, ROOT, entry, id};
 
 /// How the node stopped before the damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stopped {
+pub(crate) enum Stopped {
     Cleanly,
     ByPowerCut,
+    /// After the closed segments got their indexes; cleanly or not.
+    Indexed(bool),
 }
 
 /// A log of two segments with writes of every kind, everything acknowledged.
-fn written(stopped: Stopped) -> (SimDisk, Model) {
+pub(crate) fn written(stopped: Stopped) -> (SimDisk, Model) {
     let disk = SimDisk::new(3);
     let mut node = Node::open(&disk).unwrap();
     node.done(Op::Vote(vec![1; 18].into()));
@@ -32,11 +34,18 @@ fn written(stopped: Stopped) -> (SimDisk, Model) {
     node.submit(Op::Append(vec![entry(2, 7, 64), entry(2, 8, 0)]));
     node.done(Op::Append(vec![entry(2, 9, 600)]));
     let model = Model::of(&node.log);
-    match stopped {
-        Stopped::Cleanly => node.writer.close().unwrap(),
-        Stopped::ByPowerCut => disk.power_cut(Loss::Everything),
+    if let Stopped::Indexed(_) = stopped {
+        while node.writer.housekeep() {}
     }
-    disk.power_cut(Loss::Everything);
+    match stopped {
+        Stopped::Cleanly | Stopped::Indexed(true) => node.writer.close().unwrap(),
+        Stopped::ByPowerCut | Stopped::Indexed(false) => {}
+    }
+    disk.power_cut(match stopped {
+        Stopped::Cleanly | Stopped::ByPowerCut => Loss::Everything,
+        // The name of an index is not synced.
+        Stopped::Indexed(_) => Loss::Nothing,
+    });
     assert_eq!(segments(&disk).len(), 2, "the history rolls over once");
     (disk, model)
 }

@@ -6,6 +6,7 @@ mod basic;
 mod crash;
 mod damage;
 mod failure;
+mod flips;
 mod hang;
 mod harness;
 mod history;
