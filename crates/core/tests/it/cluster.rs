@@ -3,14 +3,17 @@
 
 mod streams;
 
+mod calls;
+mod snapshots;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use raftwright_core::invariants::{self, Facts};
 use raftwright_core::{
     AppendEntriesRequest, AppendEntriesResponse, Effect, Effects, ElectionPriority, HeartbeatResponse, Identity,
-    Incarnation, Input, InstallSnapshotRequest, InstallSnapshotResponse, LogIdOf, LogIdOption, LogIndex, Membership,
-    MembershipOf, Message, RaftEntry, Replica, ReplicaConfig, Reply, ServerState, Span, StoredMembership, Stream,
-    StreamConfig, StreamId, StreamInput, Ticket, Time, Types, VoteOf, VoteResponse, WriteId,
+    Incarnation, Input, InstallSnapshotRequest, InstallSnapshotResponse, LogIdOf, LogIndex, Membership, MembershipOf,
+    Message, RaftEntry, Replica, ReplicaConfig, Reply, ServerState, StoredMembership, Stream, StreamConfig, StreamId,
+    StreamInput, Ticket, Time, Types, VoteOf, VoteResponse, WriteId,
 };
 
 use crate::disk::{Disk, Image, first_log_id};
@@ -444,69 +447,6 @@ impl<T: Kind> Cluster<T> {
         }
     }
 
-    fn build(&mut self, id: u64) {
-        let server = self.servers.get_mut(&id).unwrap();
-        server.up.as_mut().unwrap().building = true;
-        if !server.machine_held {
-            let input = self.take(id);
-            self.work.push_back((id, Work::Machine(input)));
-        }
-    }
-
-    /// The state machine takes a snapshot of what it is now.
-    fn take(&mut self, id: u64) -> Input<T> {
-        let server = self.servers.get_mut(&id).unwrap();
-        server.up.as_mut().unwrap().building = false;
-        let last_log_id = server.applied.unwrap();
-        server.snapshot = Some(Taken { last_log_id, last_membership: server.machine.clone() });
-        Input::SnapshotBuilt { last_log_id }
-    }
-
-    fn install_next(&mut self, id: u64, ticket: Ticket) {
-        let server = self.servers.get_mut(&id).unwrap();
-        server.up.as_mut().unwrap().arrived.get_mut(&ticket).unwrap().1 = true;
-        if !server.machine_held {
-            let input = self.replace(id).unwrap();
-            self.work.push_back((id, Work::Machine(input)));
-        }
-    }
-
-    /// The state machine becomes what the snapshot says.
-    fn replace(&mut self, id: u64) -> Option<Input<T>> {
-        let server = self.servers.get_mut(&id).unwrap();
-        let arrived = &mut server.up.as_mut().unwrap().arrived;
-        let ticket = arrived.iter().find(|(_, (_, wanted))| *wanted).map(|(ticket, _)| *ticket)?;
-        let (taken, _) = arrived.remove(&ticket).unwrap();
-        if server.applied.index_or_zero() < taken.last_log_id.index {
-            self.safety.installs(id, taken.last_log_id);
-            server.applied = Some(taken.last_log_id);
-            server.machine = taken.last_membership.clone();
-            server.snapshot = Some(taken);
-        }
-        Some(Input::SnapshotInstalled { ticket })
-    }
-
-    /// A build that was held ends.
-    pub(crate) fn build_done(&mut self, id: u64, well: bool) {
-        let up = self.servers.get_mut(&id).unwrap().up.as_mut().unwrap();
-        assert!(up.building, "server {id} builds a snapshot");
-        up.building = false;
-        let input = if well { self.take(id) } else { Input::SnapshotFailed };
-        self.step(id, input);
-    }
-
-    /// An install that was held ends.
-    pub(crate) fn install_done(&mut self, id: u64) {
-        let input = self.replace(id).unwrap_or_else(|| panic!("server {id} installs nothing"));
-        self.step(id, input);
-    }
-
-    /// Whether a server has a build, or an install, that was held.
-    pub(crate) fn machine_work(&self, id: u64) -> (bool, bool) {
-        let up = self.servers[&id].up.as_ref();
-        up.map_or((false, false), |up| (up.building, up.arrived.values().any(|(_, wanted)| *wanted)))
-    }
-
     fn answer(&mut self, id: u64, ticket: Ticket, reply: Reply<T>) {
         let waiting = self.tickets.remove(&ticket).unwrap_or_else(|| panic!("server {id} answers {ticket} twice"));
         let durable = &self.servers[&id].disk.durable;
@@ -647,133 +587,6 @@ impl<T: Kind> Cluster<T> {
             self.deliver(0);
         }
         panic!("the cluster does not come to rest");
-    }
-
-    // ---- calls, time, disks ----
-
-    fn ticket(&mut self, waiting: Waiting<T>) -> Ticket {
-        self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
-        self.tickets.insert(ticket, waiting);
-        ticket
-    }
-
-    /// Calls a server as a client does, under a name for the story.
-    pub(crate) fn call(&mut self, id: u64, name: &str, input: impl FnOnce(Ticket) -> Input<T>) -> Ticket {
-        let ticket = self.ticket(Waiting::Call { server: id, name: name.to_owned() });
-        self.step(id, input(ticket));
-        ticket
-    }
-
-    /// A client gives up.
-    pub(crate) fn forget(&mut self, id: u64, ticket: Ticket) {
-        self.tickets.remove(&ticket);
-        self.step(id, Input::Forget { ticket });
-    }
-
-    /// Proposes a command.
-    pub(crate) fn propose(&mut self, id: u64, text: &str) {
-        let entry = Item::data(text);
-        self.call(id, &format!("write {text}"), |ticket| Input::Propose { ticket, entry });
-    }
-
-    /// The calls that were not answered.
-    pub(crate) fn waiting_calls(&self) -> Vec<&str> {
-        let calls = self.tickets.values().filter_map(|waiting| match waiting {
-            Waiting::Call { name, .. } => Some(name.as_str()),
-            Waiting::Peer { .. } | Waiting::Nobody { .. } => None,
-        });
-        calls.collect()
-    }
-
-    /// Completes a write of a held disk.
-    pub(crate) fn complete(&mut self, id: u64, write: WriteId) {
-        self.servers.get_mut(&id).unwrap().disk.complete(write);
-        self.step(id, Input::LogDone { write });
-    }
-
-    /// Lets a held disk complete everything, in order, and all that comes.
-    pub(crate) fn release_disk(&mut self, id: u64) {
-        self.servers.get_mut(&id).unwrap().disk.held = false;
-        for write in self.servers[&id].disk.pending() {
-            self.complete(id, write);
-        }
-    }
-
-    /// Writes of this server stay where they are until they are completed by hand.
-    pub(crate) fn hold_disk(&mut self, id: u64) {
-        self.servers.get_mut(&id).unwrap().disk.held = true;
-    }
-
-    /// When something is due next.
-    pub(crate) fn next_deadline(&self) -> Option<Time> {
-        let up = self.servers.iter().filter_map(|(id, server)| Some((*id, server.up.as_ref()?)));
-        up.flat_map(|(id, up)| {
-            let deadlines = up.replica.deadline().into_iter();
-            let deadlines = deadlines.chain(up.streams.values().filter_map(|s| s.stream.deadline()));
-            deadlines.map(move |at| self.real(id, at))
-        })
-        .min()
-    }
-
-    /// What a server's clock shows now.
-    fn local(&self, id: u64) -> Time {
-        let rate = self.clocks.get(&id).copied().unwrap_or(1000);
-        Time::from_nanos(self.now.as_nanos() * rate / 1000)
-    }
-
-    /// When a server's clock shows this.
-    fn real(&self, id: u64, local: Time) -> Time {
-        let rate = self.clocks.get(&id).copied().unwrap_or(1000);
-        Time::from_nanos((local.as_nanos() * 1000).div_ceil(rate))
-    }
-
-    /// Wakes every machine whose deadline has come.
-    pub(crate) fn wake_due(&mut self) {
-        for id in self.up() {
-            let up = self.servers[&id].up.as_ref().unwrap();
-            let due = |deadline: Option<Time>| deadline.is_some_and(|at| at <= self.local(id));
-            let streams: Vec<StreamId> =
-                up.streams.iter().filter(|(_, running)| due(running.stream.deadline())).map(|(id, _)| *id).collect();
-            let wake = due(up.replica.deadline());
-            for stream in streams {
-                self.work.push_back((id, Work::Stream(stream, StreamInput::Wake)));
-            }
-            self.step_nothing();
-            if wake {
-                self.step(id, Input::Wake);
-            }
-        }
-    }
-
-    /// Lets time pass; servers wake at their deadlines. With `settle`, messages arrive at once.
-    pub(crate) fn pass(&mut self, span: Span, settle: bool) {
-        let end = self.now + span;
-        let mut wakes = 0;
-        while let Some(at) = self.next_deadline().filter(|at| *at <= end) {
-            wakes = if at > self.now { 0 } else { wakes + 1 };
-            assert!(wakes < WAKES_MAX, "a machine that was woken at its deadline names the same one again");
-            self.now = self.now.max(at);
-            self.wake_due();
-            if settle {
-                self.settle();
-            }
-        }
-        self.now = end;
-    }
-
-    /// One server's deadline comes, and nobody else's.
-    pub(crate) fn wake(&mut self, id: u64) {
-        let at = self.replica(id).deadline().map_or(self.now, |at| self.real(id, at));
-        self.now = self.now.max(at);
-        self.step(id, Input::Wake);
-    }
-
-    /// This server is elected, and its blank entry is stored everywhere.
-    pub(crate) fn elect(&mut self, id: u64) {
-        self.step(id, Input::Elect);
-        self.settle();
-        assert!(self.replica(id).is_leader(), "server {id} is elected");
     }
 
     fn tell(&mut self, id: u64, effect: &Effect<T>) {
