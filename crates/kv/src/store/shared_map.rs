@@ -153,7 +153,7 @@ mod tests {
             for step in 0..6_000u64 {
                 let key = format!("{:04}", rng.next_u64() % 2_000);
                 let grows = step < 3_000;
-                if rng.next_u64() % 4 == 0 || (grows && rng.next_u64() % 2 == 0) {
+                if rng.next_u64().is_multiple_of(4) || (grows && rng.next_u64().is_multiple_of(2)) {
                     assert_eq!(map.insert(&key, stored(step)), plain.insert(key, stored(step)));
                 } else {
                     assert_eq!(map.remove(&key), plain.remove(&key));

@@ -125,12 +125,12 @@ async fn settings_that_the_log_s_queue_has_no_room_for() {
     let wal = WalOptions { queue_bytes_max: 1 << 20, queue_ops_max: 64, ..WalOptions::default() };
     let fitting =
         Config { uncommitted_bytes_max: 1 << 19, inflight_bytes_max: 1 << 19, log_writes_max: 32, ..Config::default() };
-    let started = |config: Config| error(builder(&temp).wal(wal.clone()).config(config));
+    let started = |config: Config| error(builder(&temp).wal(wal).config(config));
     let config = Config { uncommitted_bytes_max: (1 << 19) + 1, ..fitting.clone() };
     says(&started(config).await, &["uncommitted_bytes_max", "524288", "queue_bytes_max"]);
     let config = Config { inflight_bytes_max: (1 << 19) + 1, ..fitting.clone() };
     says(&started(config).await, &["inflight_bytes_max", "524288", "queue_bytes_max"]);
     let config = Config { log_writes_max: 33, ..fitting.clone() };
     says(&started(config).await, &["log_writes_max", "32", "queue_ops_max"]);
-    builder(&temp).wal(wal.clone()).config(fitting).start(Tally::default()).await.unwrap().shutdown().await;
+    builder(&temp).wal(wal).config(fitting).start(Tally::default()).await.unwrap().shutdown().await;
 }
