@@ -20,6 +20,8 @@ const EDGES: Edges = &[
     ("raftwright", &["raftwright-core", "raftwright-traits", "raftwright-node", "raftwright-wal", "raftwright-net"]),
     ("raftwright-kv", &["raftwright"]),
     ("raftwright-sim", &["raftwright-core", "raftwright-traits", "raftwright-node", "raftwright-wal"]),
+    // Whoever brings a log of their own needs the traits and nothing else.
+    ("custom-log", &["raftwright-traits"]),
     ("hello-cluster", &["raftwright"]),
     ("directory-snapshot", &["raftwright"]),
     ("xtask", &[]),
