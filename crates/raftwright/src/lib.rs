@@ -29,6 +29,9 @@ mod cluster;
 mod cluster_id;
 mod easy_config;
 mod envelope;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod protocol;
 mod replicated;

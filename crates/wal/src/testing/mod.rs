@@ -1,7 +1,10 @@
-//! A disk in memory that loses, tears and damages what it is told to. For simulators and for tests.
+//! A disk in memory that loses, tears and damages what it is told to, and a liar that mends checksums. For simulators and
+//! for tests.
 
 mod inode;
+mod reseal;
 mod sim_disk;
 
 pub use inode::Loss;
+pub use reseal::{reseal_meta, reseal_segment};
 pub use sim_disk::{Counts, SimDisk, SimFile, SimLock};
