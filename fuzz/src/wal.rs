@@ -107,7 +107,7 @@ fn judge(disk: &SimDisk) {
         Err(error) => {
             assert_eq!(said, Err(error.to_string()), "looking says what a node says");
             let mut inspector = Inspector::open(disk.clone(), Path::new(ROOT)).expect("nobody holds it");
-            if let Ok(Some((plan, repaired))) = inspector.repair(RepairIdentity::New(7)) {
+            if let Ok(Some((plan, repaired))) = inspector.repair(RepairIdentity::New(7), OPTIONS) {
                 drop(inspector);
                 assert_eq!(repaired.sound.extent, plan.kept.extent);
                 start(disk).expect("a cut log is opened");
@@ -244,8 +244,6 @@ pub(crate) fn segment_seeds() -> Vec<Vec<u8>> {
     let (cut, _) = sample(false);
     let mut seeds = with_flags(&file(&stopped, &segment_path(1)));
     seeds.extend(with_flags(&file(&cut, &segment_path(2))));
-    let (empty, _, _) = start(&SimDisk::new(4)).map(|node| (node.0, node.1, node.2)).expect("a new log");
-    drop(empty);
     seeds
 }
 

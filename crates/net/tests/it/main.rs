@@ -7,6 +7,7 @@ mod connections;
 mod frames;
 mod handshakes;
 mod messages;
+mod network_suite;
 mod raft_calls;
 mod snapshot_fixture;
 mod snapshot_messages;

@@ -1,4 +1,4 @@
-//! Conformance suites: what a log store and a state machine owe the node, as checks that run.
+//! Conformance suites: what a log store, a state machine and a network owe the node, as checks that run.
 //!
 //! A store is handed over as an `async fn` that makes a pair of stores, or as a [`StoreBuilder`] that can also reopen them
 //! on what they have kept and cut the power of it. With a builder, every check runs three times: straight through, with the
@@ -22,6 +22,9 @@
 //! assert!(report.passed.len() > 45);
 //! ```
 //!
+//! A network is handed over as a [`NetworkBuilder`], which starts servers and makes the clients that reach them:
+//! [`NetworkSuite`].
+//!
 //! Failures name the check, how it was run, and what was done up to there. Nothing here asserts about time; a store that
 //! lets a check wait for [`PATIENCE`] without any sign of life is taken for stuck. (One that blocks the calling thread for
 //! ever hangs the suite.)
@@ -31,6 +34,7 @@ mod checks;
 mod executor;
 mod machine;
 mod model;
+mod network;
 mod recorder;
 mod suite;
 mod trial;
@@ -38,4 +42,5 @@ mod trial;
 pub use builder::{Loss, NotOffered, PowerSwitch, StoreBuilder, Survives, TestData, Work};
 pub use executor::PATIENCE;
 pub use machine::{TestMachine, TestShelf, TestSnapshotBuilder};
+pub use network::{Arrived, NetworkBuilder, NetworkSuite, Served, TestPeer};
 pub use suite::{CheckFailed, Mode, Passed, Report, Skipped, Suite, SuiteError};

@@ -88,7 +88,7 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
 }
 
-/// A store does not keep the contract: every check that it failed.
+/// The contract is not kept: every check that it failed.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub struct SuiteError {
     /// The checks that failed; at least one.
@@ -97,7 +97,7 @@ pub struct SuiteError {
 
 impl Display for SuiteError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "the store fails {} checks", self.failed.len())?;
+        write!(f, "{} checks are failed:", self.failed.len())?;
         self.failed.iter().try_for_each(|failed| write!(f, "\n  {failed}"))
     }
 }

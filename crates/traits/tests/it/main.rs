@@ -7,6 +7,7 @@ mod entries;
 mod errors;
 mod flushed;
 mod log;
+mod networks;
 mod settings;
 mod store_ext;
 mod suite;

@@ -74,22 +74,24 @@ pub enum RepairError {
 impl<D: Disk> Inspector<D> {
     /// Cuts the log before its first damage, as [`plan_repair`](Self::plan_repair) says. `None` if there is nothing to
     /// repair. Everything that will be changed is copied to a new directory beside this one first, and read back. While
-    /// the files are replaced no node can take them for a log, so that a crash in the middle is noticed.
+    /// the files are replaced no node can take them for a log, so that a crash in the middle is noticed. `options` say how
+    /// the log is laid out that is written anew.
     ///
     /// # Errors
     /// [`RepairError`]; each says whether anything was changed.
-    pub fn repair(&mut self, identity: RepairIdentity) -> Result<Option<(RepairPlan, Repaired)>, RepairError> {
+    pub fn repair(
+        &mut self,
+        identity: RepairIdentity,
+        options: WalOptions,
+    ) -> Result<Option<(RepairPlan, Repaired)>, RepairError> {
         let Some(plan) = self.plan_repair()? else { return Ok(None) };
         let meta = self.meta.clone().map_err(OpenError::DataDir)?;
         let salvage = self.salvage()?;
         let copy = self.free_name()?;
         self.copy(&copy)?;
         let rebuilt = copy.join(REBUILT);
-        let (random, stays) = match identity {
-            RepairIdentity::New(random) => (random, None),
-            RepairIdentity::Kept(random) => (random, Some(meta)),
-        };
-        let meta_now = rebuild(&self.disk, &rebuilt, &meta, stays, random, &salvage)?;
+        let (RepairIdentity::New(random) | RepairIdentity::Kept(random)) = identity;
+        let meta_now = rebuild(&self.disk, &rebuilt, &meta, identity, options, &salvage)?;
         // Every old segment and every new one is a stranger to this `meta`.
         let between = Meta { incarnation: !random, log_made: true, ..meta };
         write_meta(&self.disk, &self.path, &between)?;
@@ -187,20 +189,24 @@ fn rebuild<D: Disk>(
     disk: &D,
     at: &Path,
     old: &Meta,
-    stays: Option<Meta>,
-    random: u64,
+    identity: RepairIdentity,
+    options: WalOptions,
     salvage: &Salvage<D::File>,
 ) -> Result<Meta, RepairError> {
-    if let Some(meta) = stays {
-        disk.create_dir(at).map_err(|error| DiskError::new("create", at, &error))?;
-        write_meta(disk, at, &Meta { log_made: false, ..meta })?;
-    }
+    let random = match identity {
+        RepairIdentity::New(random) => random,
+        RepairIdentity::Kept(random) => {
+            disk.create_dir(at).map_err(|error| DiskError::new("create", at, &error))?;
+            write_meta(disk, at, &Meta { log_made: false, ..*old })?;
+            random
+        }
+    };
     let dir = DataDir::open(disk.clone(), at, DataDirOptions { node_id: old.node_id, random }).map_err(rewrite)?;
     if let Some(cluster_id) = old.cluster_id {
         dir.set_cluster_id(cluster_id).map_err(rewrite)?;
     }
     let dir = Arc::new(dir);
-    let Opened { log, mut writer, report: _ } = open::<D, Silent>(Arc::clone(&dir), WalOptions::default())?;
+    let Opened { log, mut writer, report: _ } = open::<D, Silent>(Arc::clone(&dir), options)?;
     let kept = &salvage.kept;
     if let Some(vote) = &kept.vote {
         submit(&log, &mut writer, Op::Vote(vote.clone()))?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use raftwright::traits::AsyncRuntime;
-use raftwright::wal::{RepairIdentity, RepairPlan};
+use raftwright::wal::{RepairIdentity, RepairPlan, WalOptions};
 use raftwright::{Incarnation, TokioRuntime};
 use serde::Serialize;
 
@@ -78,7 +78,7 @@ pub(super) fn repair(remote: &RemoteArgs, args: &RepairArgs) -> Result<(), Failu
         true => RepairIdentity::Kept(random),
         false => RepairIdentity::New(random),
     };
-    let done = inspector.repair(identity).map_err(|error| Failure::new(error.to_string()))?;
+    let done = inspector.repair(identity, WalOptions::default()).map_err(|error| Failure::new(error.to_string()))?;
     let Some((plan, repaired)) = done else { return Err(Failure::new("the directory has changed meanwhile")) };
     let copy = repaired.copy.display().to_string();
     if json {
