@@ -39,7 +39,7 @@ const CORE_USES: &[&str] = &["serde"];
 /// Checks every manifest of the workspace.
 pub fn check(tree: &Tree) -> Vec<Complaint> {
     tree.files("Cargo.toml")
-        .filter(|(path, _)| *path != "Cargo.toml" && !path.starts_with("bench/"))
+        .filter(|(path, _)| *path != "Cargo.toml" && !super::is_apart(path))
         .flat_map(|(path, text)| check_manifest(path, text))
         .collect()
 }

@@ -9,9 +9,7 @@ const ARGUMENT_WORDS_MIN: usize = 2;
 /// Checks the root manifest and those of the packages.
 pub fn check(tree: &Tree) -> Vec<Complaint> {
     let mut found = tree.text("Cargo.toml").map(arguments).unwrap_or_default();
-    for (path, text) in
-        tree.files("Cargo.toml").filter(|(path, _)| *path != "Cargo.toml" && !path.starts_with("bench/"))
-    {
+    for (path, text) in tree.files("Cargo.toml").filter(|(path, _)| *path != "Cargo.toml" && !super::is_apart(path)) {
         found.extend(package(path, text));
     }
     let root = tree.text("clippy.toml").unwrap_or_default();
