@@ -2,7 +2,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use crate::{LogIdOf, MembershipError, MembershipOf, Refusal, StoredMembership, Types, VoteOf};
+use crate::{LogIdOf, MembershipOf, Refusal, StoredMembership, Types, VoteOf};
 
 /// A change of the membership. Voters change through a joint membership that the leader leaves by itself (Raft §6); all other
 /// changes are one entry.
@@ -135,10 +135,4 @@ impl<T: Types> ChangeMembers<T> {
 
 fn with_nodes<T: Types>(now: &MembershipOf<T>, nodes: BTreeMap<T::NodeId, T::Node>) -> MembershipOf<T> {
     nodes.into_iter().fold(now.clone(), |membership, (id, node)| membership.with_node(id, node))
-}
-
-impl<T: Types> From<MembershipError<T::NodeId>> for Refusal<T> {
-    fn from(error: MembershipError<T::NodeId>) -> Self {
-        Refusal::Membership(error)
-    }
 }

@@ -23,4 +23,5 @@ mod script;
 mod scripts;
 mod solo;
 mod stream;
+mod texts;
 mod types;
