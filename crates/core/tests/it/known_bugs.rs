@@ -37,11 +37,11 @@ fn answer(from: u64, asked: VoteOf<Standard>, round: Round) -> Input<Standard> {
 /// The round of the next heartbeat, which is sent.
 fn next_round(server: &mut Solo) -> Round {
     server.step(Input::Beat);
-    let rounds = server.sent_since(0).into_iter().filter_map(|(_, message)| match message {
+    let mut rounds = server.sent_since(0).into_iter().filter_map(|(_, message)| match message {
         Message::Heartbeat(request) => Some(request.round),
         Message::Vote(_) | Message::TransferLeader(_) => None,
     });
-    rounds.last().expect("a leader beats")
+    rounds.next_back().expect("a leader beats")
 }
 
 /// BUGS 9: a read is confirmed by a round of its own leadership, which the core names. An answer that the same server was sent

@@ -80,8 +80,12 @@ fn a_state_is_told_from_another_by_its_words() {
         |cluster| cluster.elect(1),
         |cluster| cluster.hold_disk(1),
         |cluster| cluster.propose(1, "x"),
-        |cluster| drop(cluster.call(1, "read", |ticket| Input::Read { ticket, policy: ReadPolicy::ReadIndex })),
-        |cluster| drop(cluster.call(1, "transfer", |ticket| Input::TransferLeader { ticket, to: 2 })),
+        |cluster| {
+            cluster.call(1, "read", |ticket| Input::Read { ticket, policy: ReadPolicy::ReadIndex });
+        },
+        |cluster| {
+            cluster.call(1, "transfer", |ticket| Input::TransferLeader { ticket, to: 2 });
+        },
     ];
     for step in steps {
         step(&mut one);
