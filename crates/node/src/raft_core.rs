@@ -28,8 +28,9 @@ use crate::sync::pause;
 use crate::tickets::Tickets;
 use raftwright_core::{Effects, Input, Replica, Rng, ServerState};
 use raftwright_traits::{
-    AsyncRuntime, ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, LogIdOf, Of, RaftLogStorage,
-    RaftNetworkFactory, RaftTypeConfig, Span, Time, TransferLeaderError, UnknownReason,
+    AppendEntriesResponse, AppendOutcome, AsyncRuntime, ClientWriteError, Fatal, ForwardToLeader,
+    LinearizableReadError, LogIdOf, LogSpace, Of, PeerRefusal, RaftLogStorage, RaftNetworkFactory, RaftTypeConfig,
+    Span, Time, TransferLeaderError, UnknownReason,
 };
 
 pub(crate) use observers::Observer;
@@ -266,6 +267,13 @@ where
             RaftMsg::Vote { request, tx } => Input::VoteRequest { ticket: tickets.issue(Waiting::Vote(tx)), request },
             RaftMsg::Heartbeat { request, tx } => {
                 Input::Heartbeat { ticket: tickets.issue(Waiting::Heartbeat(tx)), request }
+            }
+            RaftMsg::AppendEntries { request, tx }
+                if !request.entries.is_empty() && self.log_store.space() == LogSpace::Full =>
+            {
+                // An append cannot be refused once it is submitted. The leader tries again, later and later.
+                let outcome = AppendOutcome::<C>::Refused(PeerRefusal::Busy);
+                return drop(tx.send(AppendEntriesResponse::<C> { from: self.replica.identity(), outcome }));
             }
             RaftMsg::AppendEntries { request, tx } => {
                 Input::AppendEntries { ticket: tickets.issue(Waiting::Append(tx)), request }

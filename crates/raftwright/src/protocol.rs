@@ -159,6 +159,9 @@ pub enum RequestError {
     /// Applied; but the answer cannot be encoded or decoded, so what it is stays unknown.
     #[error("applied, but the answer cannot be read: {0}")]
     Unreadable(String),
+    /// The leader's disk is full. *Surely not applied.*
+    #[error("the leader's disk is full: free space on it, or hand the leadership over")]
+    DiskFull,
 }
 
 impl RequestError {
@@ -167,6 +170,7 @@ impl RequestError {
         match self {
             RequestError::NotLeader { .. }
             | RequestError::Busy
+            | RequestError::DiskFull
             | RequestError::Superseded
             | RequestError::NotConfirmed
             | RequestError::InProgress
@@ -319,7 +323,7 @@ mod tests {
         let request = Request { op: Op::Read, wait: Duration::from_millis(0x0102), payload: Bytes::from_static(b"q") };
         assert_eq!(request.encode().into_bytes(), &[1, 2, 2, 1, 0, 0, b'q'][..]);
         let leader = Some(Leader { id: 300, addr: "h:1".into() });
-        let errors: [(RequestError, &[u8]); 12] = [
+        let errors: [(RequestError, &[u8]); 13] = [
             (RequestError::NotLeader { leader: None }, &[0, 0]),
             (RequestError::NotLeader { leader }, &[0, 1, 0xac, 2, 3, b'h', b':', b'1']),
             (RequestError::Busy, &[1]),
@@ -332,6 +336,7 @@ mod tests {
             (RequestError::Stopped("s".into()), &[8, 1, b's']),
             (RequestError::SessionExpired, &[9]),
             (RequestError::Unreadable("u".into()), &[10, 1, b'u']),
+            (RequestError::DiskFull, &[11]),
         ];
         for (error, golden) in errors {
             assert_eq!(encode_answer(Err(error)), [&[1, 1], golden].concat());

@@ -237,6 +237,7 @@ fn write_error(error: ClientWriteError<EasyConfig>) -> RequestError {
         ClientWriteError::ForwardToLeader(forward) => not_leader(forward),
         // One that expires in the queue has waited its whole time for room.
         ClientWriteError::Busy | ClientWriteError::Expired => RequestError::Busy,
+        ClientWriteError::DiskFull => RequestError::DiskFull,
         ClientWriteError::Superseded | ClientWriteError::LeaderChanged => RequestError::Superseded,
         ClientWriteError::Unknown(reason) => RequestError::Unknown(reason),
     }

@@ -194,6 +194,10 @@ pub enum ClientWriteError<C: RaftTypeConfig> {
     /// A bound is reached. *Surely not applied.*
     #[error("too much is under way; try again later")]
     Busy,
+    /// The leader's disk is full (see [`RaftLogStorage::space`](crate::RaftLogStorage::space)): it takes no entries until there
+    /// is room. *Surely not applied.*
+    #[error("the leader's disk is full: free space on it, or hand the leadership over")]
+    DiskFull,
     /// Another leader's entry was committed in its place. *Surely not applied.*
     #[error("a new leader has replaced the entry; ask again")]
     Superseded,
@@ -215,6 +219,7 @@ impl<C: RaftTypeConfig> ClientWriteError<C> {
         match self {
             ClientWriteError::ForwardToLeader(_)
             | ClientWriteError::Busy
+            | ClientWriteError::DiskFull
             | ClientWriteError::Superseded
             | ClientWriteError::Expired
             | ClientWriteError::LeaderChanged => Outcome::NotApplied,

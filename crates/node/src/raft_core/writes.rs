@@ -2,8 +2,8 @@
 
 use raftwright_core::Input;
 use raftwright_traits::{
-    ClientWriteError, Config, LeaderId, RaftError, RaftLogStorage, RaftNetworkFactory, RaftTypeConfig, ReloadError,
-    Time,
+    ClientWriteError, Config, LeaderId, LogSpace, RaftError, RaftLogStorage, RaftNetworkFactory, RaftTypeConfig,
+    ReloadError, Time,
 };
 
 use super::RaftCore;
@@ -35,6 +35,9 @@ where
         }
         if *room == 0 || (priority == Priority::Low && self.is_half_full(*room)) {
             return tx.refuse(ClientWriteError::Busy);
+        }
+        if leads.is_some() && self.log_store.space() == LogSpace::Full {
+            return tx.refuse(ClientWriteError::DiskFull);
         }
         *room -= 1;
         self.proposed += 1;

@@ -29,9 +29,48 @@ with_both_leader_ids!(
     a_failed_read_stops_the_node,
     a_lost_heartbeat_costs_no_election,
     what_cannot_be_read_or_trusted_does_not_start,
+    a_leader_with_a_full_disk_refuses_writes_and_serves_on,
+    a_follower_with_a_full_disk_takes_no_entries,
 );
 
 const SHORT: Duration = Duration::from_millis(100);
+
+/// A full disk is an error to the caller and a state to recover from (B9), without a restart and without an election.
+async fn a_leader_with_a_full_disk_refuses_writes_and_serves_on<C: TestTypes>() {
+    let cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    let before = cluster.write(leader, "a", 1).await;
+    let term = cluster.raft(leader).metrics().borrow().current_term;
+    cluster.logs[&leader].set_full(true);
+    let write = cluster.raft(leader).client_write(put("a", 2)).await;
+    assert_eq!(write, Err(RaftError::APIError(ClientWriteError::DiskFull)));
+    let Err(RaftError::APIError(error)) = write else { unreachable!() };
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    cluster.raft(leader).ensure_linearizable(ReadPolicy::ReadIndex).await.unwrap();
+    assert_eq!(cluster.get(leader, "a").await, Some("1".to_owned()));
+    assert_eq!(cluster.raft(leader).metrics().borrow().last_log_id.index_or_zero(), before, "nothing was appended");
+    cluster.logs[&leader].set_full(false);
+    cluster.write(leader, "a", 3).await;
+    assert_eq!(cluster.get(leader, "a").await, Some("3".to_owned()));
+    assert_eq!(cluster.raft(leader).metrics().borrow().current_term, term);
+}
+
+/// The others go on without it, and it catches up when there is room.
+async fn a_follower_with_a_full_disk_takes_no_entries<C: TestTypes>() {
+    let cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    let full = [1, 2, 3].into_iter().find(|id| *id != leader).unwrap();
+    let before = cluster.write(leader, "a", 1).await;
+    cluster.wait(full).applied_index(before, "all have it").await.unwrap();
+    let term = cluster.raft(leader).metrics().borrow().current_term;
+    cluster.logs[&full].set_full(true);
+    let after = cluster.write(leader, "a", 2).await;
+    assert_eq!(cluster.raft(full).metrics().borrow().last_log_id.index_or_zero(), before, "it has taken nothing");
+    cluster.logs[&full].set_full(false);
+    cluster.wait(full).applied_index_at_least(after, "room again").await.unwrap();
+    assert_eq!(cluster.get(full, "a").await, Some("2".to_owned()));
+    assert_eq!(cluster.raft(leader).metrics().borrow().current_term, term);
+}
 
 async fn nothing_is_acknowledged_before_it_is_durable<C: TestTypes>() {
     let cluster = Cluster::<C>::of([1]).await;

@@ -135,7 +135,8 @@ fn next_after_refusal(error: &RequestError) -> Next {
         RequestError::Superseded
         | RequestError::InProgress
         | RequestError::Unknown(UnknownReason::LeadershipLost | UnknownReason::Snapshot) => Next::Pause,
-        RequestError::Busy => Next::Ease,
+        // Room may come back while the call's time lasts.
+        RequestError::Busy | RequestError::DiskFull => Next::Ease,
         // One that cannot commit or confirm in time may be cut off from the others: ask those.
         RequestError::NotLeader { leader: None }
         | RequestError::NotConfirmed

@@ -273,7 +273,7 @@ async fn write(raft: Raft<KvApp>, order: Order) -> Told {
     match raft.client_write(order).await {
         Ok(response) => Told::Answer(response.data),
         Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => Told::Elsewhere(forward.leader_id),
-        Err(RaftError::APIError(ClientWriteError::Busy)) => Told::Busy,
+        Err(RaftError::APIError(ClientWriteError::Busy | ClientWriteError::DiskFull)) => Told::Busy,
         Err(RaftError::APIError(ClientWriteError::Unknown(_))) => Told::Unknown,
         // Each says that the command is surely not applied.
         Err(

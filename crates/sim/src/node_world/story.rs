@@ -738,7 +738,10 @@ fn write_failed(error: RaftError<ClientWriteError<App>>) -> Failed {
         RaftError::APIError(ClientWriteError::Busy) => Failed::Busy,
         RaftError::APIError(ClientWriteError::Unknown(_)) => Failed::Unknown,
         RaftError::APIError(
-            error @ (ClientWriteError::Superseded | ClientWriteError::Expired | ClientWriteError::LeaderChanged),
+            error @ (ClientWriteError::DiskFull
+            | ClientWriteError::Superseded
+            | ClientWriteError::Expired
+            | ClientWriteError::LeaderChanged),
         ) => Failed::Refused(error.to_string()),
         RaftError::Fatal(fatal) => Failed::Refused(fatal.to_string()),
     }
