@@ -20,8 +20,6 @@ pub(crate) enum Place {
     Queued(u64),
     /// In this segment, at this offset.
     Disk { segment: u32, offset: u32 },
-    /// In a segment that was removed. Recovery may meet such entries on its way, none may be left at its end.
-    Gone,
 }
 
 /// One entry.
@@ -45,8 +43,12 @@ struct Run {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     purged: Option<RawLogId>,
-    /// Index of the first slot. Says nothing while there is none.
+    /// Index of the first entry. Says nothing while there is none.
     first: u64,
+    /// How many entries from the first one on stood in segments that were removed. Recovery may meet such entries on its
+    /// way, none may be left at its end. They are counted and take no room: a header may speak of any number of them.
+    gone: u64,
+    /// The entries behind those.
     slots: VecDeque<Slot>,
     runs: VecDeque<Run>,
     /// Payloads of the last entries.
@@ -61,9 +63,7 @@ impl Index {
         let mut index = Self { purged: extent.purged, ..Self::default() };
         if let Some(last) = extent.last.filter(|last| extent.purged.is_none_or(|purged| purged.index < last.index)) {
             index.first = first.min(last.index);
-            let count = last.index - index.first + 1;
-            let gone = Slot { place: Place::Gone, len: 0, crc: 0, kind: 0 };
-            index.slots.extend((0..count).map(|_| gone));
+            index.gone = (last.index - index.first).saturating_add(1);
             index.runs.push_back(Run { first: index.first, term: last.term, node: last.node });
         }
         index
@@ -71,25 +71,30 @@ impl Index {
 
     /// Index that the next entry has; `None` in `extent` means that any may be the first.
     pub(crate) fn next(&self) -> u64 {
-        match (self.slots.len() as u64, self.purged) {
+        match (self.count(), self.purged) {
             (0, None) => 0,
             (0, Some(purged)) => purged.index.saturating_add(1),
-            (count, Some(_) | None) => self.first + count,
+            (count, Some(_) | None) => self.first.saturating_add(count),
         }
+    }
+
+    /// How many entries there are, those that are gone included.
+    fn count(&self) -> u64 {
+        self.gone.saturating_add(self.slots.len() as u64)
     }
 
     /// True when the log never held an entry, so that the next one may have any index.
     pub(crate) fn is_blank(&self) -> bool {
-        self.slots.is_empty() && self.purged.is_none()
+        self.count() == 0 && self.purged.is_none()
     }
 
     /// Index of the first entry, or of the one that will be the first.
     pub(crate) fn first(&self) -> u64 {
-        if self.slots.is_empty() { self.next() } else { self.first }
+        if self.count() == 0 { self.next() } else { self.first }
     }
 
     pub(crate) fn extent(&self) -> Extent {
-        let last = if self.slots.is_empty() { self.purged } else { self.log_id(self.next() - 1) };
+        let last = if self.count() == 0 { self.purged } else { self.log_id(self.next() - 1) };
         Extent { purged: self.purged, last }
     }
 
@@ -98,7 +103,9 @@ impl Index {
         if self.purged.is_some_and(|purged| purged.index == index) {
             return self.purged;
         }
-        self.slot(index)?;
+        if self.count() == 0 || index < self.first || index >= self.next() {
+            return None;
+        }
         let run = self.runs.partition_point(|run| run.first <= index).checked_sub(1)?;
         let run = self.runs.get(run)?;
         Some(RawLogId { term: run.term, node: run.node, index })
@@ -114,11 +121,16 @@ impl Index {
     }
 
     pub(crate) fn slot(&self, index: u64) -> Option<&Slot> {
-        self.slots.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+        self.slots.get(self.place_of(index)?)
     }
 
     fn slot_mut(&mut self, index: u64) -> Option<&mut Slot> {
-        self.slots.get_mut(usize::try_from(index.checked_sub(self.first)?).ok()?)
+        let place = self.place_of(index)?;
+        self.slots.get_mut(place)
+    }
+
+    fn place_of(&self, index: u64) -> Option<usize> {
+        usize::try_from(index.checked_sub(self.first)?.checked_sub(self.gone)?).ok()
     }
 
     /// The payload, if it is one of the recent ones.
@@ -134,10 +146,10 @@ impl Index {
 
     /// Adds an entry behind the last. The caller has checked that its index is the next one.
     pub(crate) fn append(&mut self, id: RawLogId, slot: Slot, payload: Option<Bytes>) {
-        if self.slots.is_empty() {
+        if self.count() == 0 {
             self.first = id.index;
         }
-        debug_assert_eq!(self.first + self.slots.len() as u64, id.index, "entries are contiguous");
+        debug_assert_eq!(self.first + self.count(), id.index, "entries are contiguous");
         if self.runs.back().is_none_or(|run| (run.term, run.node) != (id.term, id.node)) {
             self.runs.push_back(Run { first: id.index, term: id.term, node: id.node });
         }
@@ -162,6 +174,9 @@ impl Index {
                 self.recent_bytes -= cost(&payload);
             }
         }
+        if self.slots.is_empty() {
+            self.gone = self.gone.min(from.saturating_sub(self.first));
+        }
         while self.runs.back().is_some_and(|run| run.first >= from) {
             self.runs.pop_back();
         }
@@ -178,7 +193,11 @@ impl Index {
         if replace {
             self.truncate(self.first());
         }
-        while !self.slots.is_empty() && self.first <= up_to.index {
+        if self.first <= up_to.index {
+            let removed = self.gone.min((up_to.index - self.first).saturating_add(1));
+            (self.gone, self.first) = (self.gone - removed, self.first.saturating_add(removed));
+        }
+        while self.gone == 0 && !self.slots.is_empty() && self.first <= up_to.index {
             if self.recent.len() == self.slots.len()
                 && let Some(payload) = self.recent.pop_front()
             {
@@ -190,7 +209,7 @@ impl Index {
         while self.runs.get(1).is_some_and(|run| run.first <= up_to.index.saturating_add(1)) {
             self.runs.pop_front();
         }
-        if self.slots.is_empty() {
+        if self.count() == 0 {
             self.runs.clear();
         }
         self.purged = Some(up_to);
@@ -200,7 +219,7 @@ impl Index {
     /// known.
     pub(crate) fn assume_last(&mut self, last: Option<RawLogId>) {
         let Some(last) = last.filter(|last| last.index.saturating_add(1) == self.next()) else { return };
-        if self.slots.back().is_some_and(|slot| slot.place == Place::Gone) {
+        if self.slots.is_empty() && self.gone > 0 {
             self.runs.clear();
             self.runs.push_back(Run { first: self.first, term: last.term, node: last.node });
         }
@@ -232,14 +251,13 @@ impl Index {
     pub(crate) fn first_segment(&self) -> Option<u32> {
         match self.slots.front()?.place {
             Place::Disk { segment, .. } => Some(segment),
-            Place::Queued(_) | Place::Gone => None,
+            Place::Queued(_) => None,
         }
     }
 
     /// The first live entry whose segment is gone.
     pub(crate) fn first_gone(&self) -> Option<u64> {
-        let at = self.slots.iter().position(|slot| slot.place == Place::Gone)?;
-        Some(self.first + at as u64)
+        (self.gone > 0).then_some(self.first)
     }
 }
 

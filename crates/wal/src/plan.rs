@@ -52,12 +52,12 @@ impl<F: DiskFile> Plan<F> {
         for at in range {
             let (Some(slot), Some(log_id)) = (index.slot(at), index.log_id(at)) else { break };
             let source = match (index.payload(at), slot.place) {
-                (Some(payload), Place::Queued(_) | Place::Disk { .. } | Place::Gone) => Source::Memory(payload.clone()),
+                (Some(payload), Place::Queued(_) | Place::Disk { .. }) => Source::Memory(payload.clone()),
                 (None, Place::Disk { segment, offset }) => match segments.get(&segment) {
                     Some(segment) => Source::Disk { segment: Arc::clone(segment), offset: offset.into() },
                     None => break,
                 },
-                (None, Place::Queued(_) | Place::Gone) => break,
+                (None, Place::Queued(_)) => break,
             };
             entries.push(Planned { log_id, slot: *slot, source });
             bytes += slot.len as usize;

@@ -514,7 +514,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
             }
             RecordKind::Entry => {
                 let index = head.log_id.index;
-                if !replay.index.is_blank() && index != replay.index.next() {
+                if index == u64::MAX || !replay.index.is_blank() && index != replay.index.next() {
                     let what = "an entry does not follow the one before";
                     return Err(self.refuse(batch.at + payload_at, Some(index), what, Verdict::BeyondRepair));
                 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use raftwright_wal::testing::{Loss, SimDisk};
+use raftwright_wal::testing::{Loss, SimDisk, reseal_segment};
 use raftwright_wal::{
     Content, DataDir, DataDirError, DataDirOptions, Inspector, Item, Op, OpenError, RepairError, RepairIdentity,
     SECTOR, Verdict,
@@ -310,6 +310,25 @@ fn foreign_segments_are_not_cut_away() {
     disk.overwrite(first, 0, &other.content(first).unwrap());
     let error = look(&disk).plan_repair().unwrap_err();
     assert!(matches!(error, RepairError::Impossible(OpenError::Foreign { node_id: 2, .. })), "{error}");
+}
+
+/// A header whose checksums fit may speak of any number of entries before it. None of them is there, so the log is refused;
+/// that takes no memory for each.
+#[test]
+fn a_header_that_speaks_of_endless_entries_takes_no_memory_for_them() {
+    for last in [1 << 45, u64::MAX - 1, u64::MAX] {
+        let disk = damaged();
+        let path = &segments(&disk)[0];
+        let mut content = disk.content(path).unwrap();
+        // The flags say that there is a last entry; its index is what it never was.
+        content[140] |= 16;
+        content[128..136].copy_from_slice(&u64::to_le_bytes(last));
+        reseal_segment(&mut content);
+        disk.overwrite(path, 0, &content);
+        let error = Node::open(&disk).err().unwrap();
+        assert!(matches!(error, OpenError::Damaged(_) | OpenError::DataLoss { .. }), "{error}");
+        assert!(look(&disk).plan_repair().is_ok());
+    }
 }
 
 /// A segment that is gone leaves a hole; what stands before it stays.

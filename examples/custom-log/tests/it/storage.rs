@@ -80,7 +80,9 @@ impl PowerSwitch for Storage {
             let arrives = match (loss, change) {
                 (Loss::Everything, _) => false,
                 (Loss::Part { .. }, Change::SetLen(_)) => true,
-                (Loss::Part { seed }, Change::Write(at, _)) => (seed * 31 + number as u64 * 17 + at / 4096) % 3 > 0,
+                (Loss::Part { seed }, Change::Write(at, _)) => {
+                    !(seed * 31 + number as u64 * 17 + at / 4096).is_multiple_of(3)
+                }
             };
             if arrives {
                 Inner::apply(&mut inner.durable, change);

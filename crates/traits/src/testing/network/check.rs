@@ -114,7 +114,7 @@ impl<C: RaftTypeConfig, B: NetworkBuilder<C>> Bench<C, B> {
     }
 
     pub(super) fn heartbeat_request(&self, round: u64) -> HeartbeatRequest<C> {
-        let committed = (round % 2 == 0).then(|| self.id(2, round));
+        let committed = round.is_multiple_of(2).then(|| self.id(2, round));
         HeartbeatRequest::<C> { from: self.me(), vote: self.leader(3), round: Round(round), committed }
     }
 
