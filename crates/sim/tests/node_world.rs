@@ -3,7 +3,9 @@
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used)] // a test fails by panicking
 
 use raftwright_sim::core_world::{Outcome, ProfileName};
-use raftwright_sim::node_world::run_seed;
+use raftwright_sim::node_world::{run_part, run_seed, script};
+use raftwright_sim::scenario::parse;
+use raftwright_sim::shrink::Omit;
 use raftwright_sim::world::{Fault, FaultLog};
 
 /// Runs seeds of a profile; a failing one names the command that repeats it.
@@ -72,4 +74,27 @@ fn whether_a_trace_is_kept_changes_nothing() {
     let (kept, not_kept) = (run_seed(3, ProfileName::Mixed, true), run_seed(3, ProfileName::Mixed, false));
     assert_eq!(kept.trace_hash, not_kept.trace_hash);
     assert!(kept.trace.len() > 1_000 && not_kept.trace.is_empty());
+}
+
+/// A run that was shrunk is written down; what is written must be a scenario.
+#[test]
+fn a_run_is_a_scenario_file() {
+    for seed in 0..3 {
+        let (_, drive) = run_part(seed, ProfileName::Mixed, Omit::default(), true);
+        let text = script(seed, &drive);
+        let scenario = parse(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert!(scenario.statements.len() > 20, "seed {seed}");
+    }
+}
+
+/// Leaving faults out leaves the others as they were, and without any there is none.
+#[test]
+fn faults_can_be_left_out_one_by_one() {
+    let kinds = |omit| run_part(5, ProfileName::Crashes, omit, false).0.faults;
+    let all = kinds(Omit::default());
+    let none = kinds(Omit { faults: (1..10_000).collect(), ..Omit::default() });
+    for fault in [Fault::Crash, Fault::PowerLoss, Fault::Pause, Fault::BitFlip, Fault::CrashAtAwait] {
+        assert_eq!(none.count(fault), 0, "{fault}");
+    }
+    assert!(all.kinds() > none.kinds() + 3, "{} and {}", all.kinds(), none.kinds());
 }

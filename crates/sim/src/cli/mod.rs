@@ -2,8 +2,10 @@
 
 mod exhaustive;
 mod replay;
+mod report;
 mod run;
 mod scenario;
+mod shrink;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
@@ -26,6 +28,10 @@ enum Action {
     Run(run::Run),
     /// Runs one seed again and shows what happened.
     Replay(replay::Replay),
+    /// Makes a failing seed smaller and writes it as a scenario file.
+    Shrink(shrink::Shrink),
+    /// Writes a page about one run.
+    Report(report::Report),
     /// Runs scenario files.
     Scenario(scenario::Scenario),
 }
@@ -37,6 +43,8 @@ impl Command {
             Action::Exhaustive(exhaustive) => exhaustive.run(),
             Action::Run(run) => run.run(),
             Action::Replay(replay) => replay.run(),
+            Action::Shrink(shrink) => shrink.run(),
+            Action::Report(report) => report.run(),
             Action::Scenario(scenario) => scenario.run(),
         }
     }

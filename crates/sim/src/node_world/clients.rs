@@ -1,54 +1,49 @@
-//! Clients of whole nodes: what they want, what they are waiting for, and what they saw.
+//! Clients of whole nodes: what they are waiting for, whom they ask, and what they saw.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use raftwright_core::ReadPolicy;
-use raftwright_node::Raft;
-use raftwright_traits::{AsyncRuntime, ClientWriteError, LinearizableReadError, RaftError};
+use raftwright_traits::AsyncRuntime;
 
 use super::drive::{Drive, Due};
-use super::kv::{KvApp, KvMachine, Order};
-use super::tap::{Act, Reporter};
-use crate::checkers::Fact;
-use crate::core_world::types::KvCommand;
-use crate::lin::{History, KvOp, KvRet, Operation, Outcome, Stamp};
+use super::tap::Reporter;
+use super::workload::{Ask, Told, Workload};
+use crate::lin::{Operation, Outcome, Stamp};
 use crate::world::{Fault, NodeId, Rng};
 
-/// Everything that clients did and saw.
-pub(super) type ClientHistory = History<KvCommand, KvRet<u64>>;
+/// Where attempts say how they ended.
+#[derive(Debug)]
+pub(super) struct Answers<R>(Arc<Mutex<Vec<Ended<R>>>>);
 
-/// The key that no client of the history uses.
-const BURST_KEY: u8 = 255;
+/// Of which client, which operation, and how.
+type Ended<R> = (usize, u64, Told<R>);
 
-/// What became of one attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Told {
-    Answer(KvRet<u64>),
-    /// Surely nothing; somebody else may lead.
-    Elsewhere(Option<NodeId>),
-    Busy,
-    Unknown,
+impl<R> Clone for Answers<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
 }
 
-/// Where attempts say how they ended.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Answers(Arc<Mutex<Vec<(usize, u64, Told)>>>);
+impl<R> Default for Answers<R> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
 
 /// Says how an attempt ended, also if its task was dropped with the process that it ran in.
-struct Attempt {
-    answers: Answers,
+struct Attempt<R> {
+    answers: Answers<R>,
     client: usize,
     number: u64,
-    told: Option<Told>,
+    told: Option<Told<R>>,
 }
 
-impl Attempt {
-    fn end(mut self, told: Told) {
+impl<R> Attempt<R> {
+    fn end(mut self, told: Told<R>) {
         self.told = Some(told);
     }
 }
 
-impl Drop for Attempt {
+impl<R> Drop for Attempt<R> {
     fn drop(&mut self) {
         let told = self.told.take().unwrap_or(Told::Unknown);
         let mut answers = self.answers.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,11 +53,13 @@ impl Drop for Attempt {
 
 /// What a client is waiting for.
 #[derive(Debug, Clone)]
-struct Waiting {
+struct Waiting<O> {
     number: u64,
-    op: KvCommand,
+    op: O,
     /// Read at the leader instead of through the log.
-    by_read_index: bool,
+    by_read: bool,
+    /// And by its lease, if it has one.
+    by_lease: bool,
     invoked: Stamp,
     /// An earlier attempt may have taken effect.
     uncertain: bool,
@@ -72,34 +69,22 @@ struct Waiting {
 
 /// A client: one operation at a time, sent again until it is answered or too late.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct Client<W: Workload> {
     number: u64,
-    waiting: Option<Waiting>,
+    waiting: Option<Waiting<W::Op>>,
     operations: u64,
     guess: NodeId,
     former: NodeId,
     rng: Rng,
 }
 
-impl Client {
+impl<W: Workload> Client<W> {
     pub(super) fn new(number: u64, rng: Rng) -> Self {
         Self { number, waiting: None, operations: 0, guess: 1, former: 1, rng }
     }
-
-    fn choose(&mut self, keys: u64) -> KvCommand {
-        let value = self.number << 32 | self.operations;
-        let key = self.rng.below(keys) as u8;
-        match self.rng.below(20) {
-            0..=8 => KvOp::Put { key, value },
-            9..=16 => KvOp::Get { key },
-            17 => KvOp::Delete { key },
-            18 => KvOp::CompareAndSet { key, expected: None, new: Some(value) },
-            _ => KvOp::CompareAndSet { key, expected: Some(value.saturating_sub(1)), new: Some(value) },
-        }
-    }
 }
 
-impl Drive {
+impl<W: Workload> Drive<W> {
     pub(super) fn start_clients(&mut self) {
         for client in 0..self.clients.len() {
             self.think(client);
@@ -118,24 +103,32 @@ impl Drive {
         }
         self.begun += 1;
         self.stamp += 1;
-        let (invoked, keys, deadline) = (self.stamp, self.profile.keys, self.profile.client_deadline);
+        let (invoked, deadline) = (self.stamp, self.profile.client_deadline);
+        let scripted = self.nemesis_is_scripted();
         let mine = &mut self.clients[client];
         mine.operations += 1;
-        let op = mine.choose(keys);
-        let by_read_index = matches!(op, KvOp::Get { .. }) && !mine.rng.one_in(3);
         let number = mine.operations;
-        mine.waiting = Some(Waiting { number, op, by_read_index, invoked, uncertain: false, open: 0 });
+        let op = self.world.application().next(mine.number, number, &mut mine.rng);
+        let by_read = W::is_read(&op) && !mine.rng.one_in(3);
+        // A lease is only as good as the clocks.
+        let by_lease = mine.rng.one_in(2) && !self.profile.classes.clocks;
+        let text = scripted.then(|| format!("{op:?}"));
+        mine.waiting = Some(Waiting { number, op, by_read, by_lease, invoked, uncertain: false, open: 0 });
         // One in fifty is impatient.
         let deadline = if mine.rng.one_in(50) { deadline / 20 } else { deadline };
         let doubled = mine.rng.one_in(30);
         let (guess, former) = (mine.guess, mine.former);
-        let at = if by_read_index && mine.rng.one_in(10) { former } else { guess };
+        let at = if by_read && mine.rng.one_in(10) { former } else { guess };
+        if let Some(text) = text {
+            let client = mine.number;
+            self.tell(|| format!("# client {client} asks n{at}: {text}"));
+        }
         self.later(deadline, Due::GiveUp(client, number));
         if at != guess {
             self.world.faults.hit(Fault::ReadAtFormerLeader);
         }
         self.attempt(client, at);
-        if doubled && !by_read_index {
+        if doubled && !by_read && W::REPEATABLE {
             let other = self.clients[client].rng.between(1, self.profile.voters);
             self.world.faults.hit(Fault::DoubledCommand);
             self.attempt(client, other);
@@ -160,20 +153,15 @@ impl Drive {
         let Some(running) = self.world.running(node) else {
             return attempt.end(Told::Elsewhere(None));
         };
-        let raft = running.raft.clone();
-        if let (true, KvOp::Get { key }) = (waiting.by_read_index, &waiting.op) {
-            let boot = self.world.nodes.get(&node).map_or(0, |node| node.boot);
-            let reporter = Reporter { node, boot, tap: self.world.tap().clone() };
-            let (probe, key) = (running.probe.clone(), *key);
-            running.runtime.spawn(async move {
-                attempt.end(read(raft, probe, key, reporter, committed).await);
-            });
-        } else {
-            let order = Order { client: mine.number, number, op: waiting.op.clone() };
-            running.runtime.spawn(async move {
-                attempt.end(write(raft, order).await);
-            });
-        }
+        let boot = self.world.nodes.get(&node).map_or(0, |node| node.boot);
+        let reporter = Reporter { node, boot, tap: self.world.tap().clone() };
+        let Waiting { by_read, by_lease, .. } = *waiting;
+        let ask = Ask { client: mine.number, number, by_read, by_lease, committed_at_call: committed };
+        let (raft, probe) = (running.raft.clone(), running.probe.clone());
+        let work = self.world.application().attempt(ask, waiting.op.clone(), raft, probe, reporter);
+        running.runtime.spawn(async move {
+            attempt.end(work.await);
+        });
     }
 
     /// Takes up how attempts have ended.
@@ -184,11 +172,11 @@ impl Drive {
         }
     }
 
-    fn hear(&mut self, client: usize, number: u64, told: Told) {
+    fn hear(&mut self, client: usize, number: u64, told: Told<W::Ret>) {
         let servers = self.profile.voters + self.profile.spares;
         let Some(mine) = self.clients.get_mut(client) else {
             // One of a burst: nobody waits for it.
-            if told == Told::Busy {
+            if matches!(told, Told::Busy) {
                 self.world.faults.hit(Fault::Refused);
             }
             return;
@@ -215,7 +203,11 @@ impl Drive {
             Told::Unknown => {
                 waiting.uncertain = true;
                 mine.guess = mine.rng.between(1, servers);
-                if !waiting.by_read_index {
+                if !W::REPEATABLE && !waiting.by_read {
+                    // Asking again could do it twice.
+                    return self.give_up(client, number);
+                }
+                if !waiting.by_read {
                     self.world.faults.hit(Fault::ClientRetry);
                 }
             }
@@ -255,45 +247,20 @@ impl Drive {
     /// More writes at once than a queue holds, by clients that ask once and that no history knows.
     pub(super) fn burst(&mut self, node: NodeId, count: u64) {
         let Some(running) = self.world.running(node) else { return };
-        let raft = running.raft.clone();
+        let boot = self.world.nodes.get(&node).map_or(0, |node| node.boot);
         for number in 0..count {
             let client = 1 << 40 | self.begun << 16 | number;
-            let order = Order { client, number: 1, op: KvOp::Put { key: BURST_KEY, value: number } };
-            let (raft, answers) = (raft.clone(), self.answers.clone());
+            let ask = Ask { client, number: 1, by_read: false, by_lease: false, committed_at_call: 0 };
+            let reporter = Reporter { node, boot, tap: self.world.tap().clone() };
+            let (raft, probe) = (running.raft.clone(), running.probe.clone());
+            let op = self.world.application().noise(number);
+            let work = self.world.application().attempt(ask, op, raft, probe, reporter);
+            let answers = self.answers.clone();
             running.runtime.spawn(async move {
-                let told = write(raft, order).await;
+                let told = work.await;
                 drop(Attempt { answers, client: usize::MAX, number: 0, told: Some(told) });
             });
         }
         self.begun += 1;
-    }
-}
-
-async fn write(raft: Raft<KvApp>, order: Order) -> Told {
-    match raft.client_write(order).await {
-        Ok(response) => Told::Answer(response.data),
-        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => Told::Elsewhere(forward.leader_id),
-        Err(RaftError::APIError(ClientWriteError::Busy | ClientWriteError::DiskFull)) => Told::Busy,
-        Err(RaftError::APIError(ClientWriteError::Unknown(_))) => Told::Unknown,
-        // Each says that the command is surely not applied.
-        Err(
-            RaftError::APIError(
-                ClientWriteError::Superseded | ClientWriteError::Expired | ClientWriteError::LeaderChanged,
-            )
-            | RaftError::Fatal(_),
-        ) => Told::Elsewhere(None),
-    }
-}
-
-async fn read(raft: Raft<KvApp>, probe: KvMachine, key: u8, reporter: Reporter, committed_at_call: u64) -> Told {
-    match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-        Ok(log_id) => {
-            let read_log_id = log_id.unwrap_or_default();
-            reporter.report(Act::Did(Fact::ReadAnswered { committed_at_call, read_log_id }));
-            Told::Answer(KvRet::Value(probe.state().get(key)))
-        }
-        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => Told::Elsewhere(forward.leader_id),
-        Err(RaftError::APIError(LinearizableReadError::Busy)) => Told::Busy,
-        Err(RaftError::APIError(LinearizableReadError::NotConfirmed) | RaftError::Fatal(_)) => Told::Elsewhere(None),
     }
 }

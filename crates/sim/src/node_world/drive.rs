@@ -1,35 +1,18 @@
 //! A random run of whole nodes: the world, its clients, and what goes wrong in it.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
 
-use raftwright_wal::WalOptions;
-
-use super::clients::{Answers, Client, ClientHistory};
-use super::kv::Kv;
+use super::clients::{Answers, Client};
 use super::nemesis::{Deed, Nemesis};
 use super::profile::NodeProfile;
-use super::stores::WalStores;
+use super::workload::Workload;
 use super::world::NodeWorld;
 use crate::checkers::Broken;
 use crate::core_world::cluster::Failure;
 use crate::core_world::trace::Kind;
+use crate::lin::History;
+use crate::shrink::Omit;
 use crate::world::{EventQueue, NodeId, Rng, SimTime};
-
-/// What a run leaves out, to find out what it needs to fail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Omit {
-    /// The faults with these numbers, in the order in which they would begin.
-    pub faults: BTreeSet<u64>,
-    /// Operations of clients after so many.
-    pub operations_after: u64,
-}
-
-impl Default for Omit {
-    fn default() -> Self {
-        Self { faults: BTreeSet::new(), operations_after: u64::MAX }
-    }
-}
 
 /// Something that the run itself does.
 #[derive(Debug, Clone)]
@@ -46,16 +29,16 @@ pub(super) enum Due {
 
 /// A run.
 #[derive(Debug)]
-pub struct Drive {
+pub struct Drive<W: Workload> {
     /// The world.
-    pub world: NodeWorld<Kv>,
+    pub world: NodeWorld<W>,
     /// What kind of run it is.
     pub profile: NodeProfile,
     pub(super) queue: EventQueue<Due>,
-    pub(super) clients: Vec<Client>,
-    pub(super) answers: Answers,
+    pub(super) clients: Vec<Client<W>>,
+    pub(super) answers: Answers<W::Ret>,
     /// What the clients saw.
-    pub(super) history: ClientHistory,
+    pub(super) history: History<W::Op, W::Ret>,
     pub(super) stamp: u64,
     /// Operations that clients began.
     pub(super) begun: u64,
@@ -69,13 +52,11 @@ pub struct Drive {
     pub clients_active: bool,
 }
 
-impl Drive {
+impl<W: Workload> Drive<W> {
     /// All servers are blank and down.
-    pub fn new(seed: u64, profile: NodeProfile, omit: Omit, record: bool) -> Self {
+    pub fn new(seed: u64, profile: NodeProfile, workload: W, stores: W::Stores, omit: Omit, record: bool) -> Self {
         let mut rng = Rng::new(seed ^ 0x6e6f_6465);
-        let wal =
-            WalOptions { segment_bytes: profile.segment_bytes, prepare_step_bytes: 64 << 10, ..WalOptions::default() };
-        let mut world = NodeWorld::of(rng.next_u64(), Kv::default(), WalStores::new(rng.next_u64(), wal));
+        let mut world = NodeWorld::of(rng.next_u64(), workload, stores);
         if record {
             world.record();
         }
@@ -87,16 +68,21 @@ impl Drive {
             queue: EventQueue::default(),
             clients,
             answers: Answers::default(),
-            history: ClientHistory::new(),
+            history: History::new(),
             stamp: 0,
             begun: 0,
             answered: 0,
-            nemesis: Nemesis::new(rng.fork(0)),
+            nemesis: Nemesis::new(rng.fork(0), record),
             omit,
             failure: None,
             clients_active: true,
             profile,
         }
+    }
+
+    /// How many operations clients began.
+    pub fn operations(&self) -> u64 {
+        self.begun
     }
 
     /// The present moment.
@@ -105,7 +91,7 @@ impl Drive {
     }
 
     /// All servers, up or down.
-    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<W> {
         1..=self.profile.voters + self.profile.spares
     }
 

@@ -6,19 +6,25 @@ use std::io::Cursor;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use raftwright_core::ReadPolicy;
+use raftwright_node::Raft;
 use raftwright_traits::{
-    AppBytes, BasicNode, DecodeError, EntryPayload, LogIdOf, RaftStateMachine, RaftTypeConfig, Snapshot, SnapshotMeta,
-    StorageError, StorageErrorKind, StoredMembership, declare_raft_types,
+    AppBytes, BasicNode, ClientWriteError, DecodeError, EntryPayload, LinearizableReadError, LogIdOf, RaftError,
+    RaftStateMachine, RaftTypeConfig, Snapshot, SnapshotMeta, StorageError, StorageErrorKind, StoredMembership,
+    declare_raft_types,
 };
 
 use super::application::Application;
 use super::shelf::{Pack, Shelf, ShelfBuilder, Unpack, snapshot_id};
 use super::stores::WalStores;
+use super::tap::{Act, Reporter};
+use super::workload::{Ask, Attempted, Told, Workload};
+use crate::checkers::Fact;
 use crate::core_world::machine::MapModel;
 use crate::core_world::types::KvCommand;
-use crate::lin::{KvOp, KvRet, Model};
+use crate::lin::{Checker, History, KvOp, KvRet, Model, Verdict};
 use crate::runtime::SimRuntime;
-use crate::world::{NodeId, TraceHash};
+use crate::world::{NodeId, Rng, TraceHash};
 
 declare_raft_types!(
     /// The map of random runs.
@@ -268,7 +274,15 @@ impl RaftStateMachine<KvApp> for KvMachine {
 /// The map as a world's application.
 #[derive(Debug, Clone, Default)]
 pub struct Kv {
+    keys: u64,
     shelves: BTreeMap<NodeId, Shelf<KvApp>>,
+}
+
+impl Kv {
+    /// A map of which clients use so many keys.
+    pub fn new(keys: u64) -> Self {
+        Self { keys, shelves: BTreeMap::new() }
+    }
 }
 
 impl Application for Kv {
@@ -297,6 +311,90 @@ impl Application for Kv {
         let mut hash = TraceHash::default();
         hash.bytes(&order.to_bytes());
         hash.value()
+    }
+}
+
+/// The key that no client of a history uses.
+const NOISE_KEY: u8 = 255;
+
+impl Workload for Kv {
+    type Op = KvCommand;
+    type Ret = KvRet<u64>;
+
+    const REPEATABLE: bool = true;
+
+    /// Values are never repeated, so that a read tells which write it saw.
+    fn next(&self, client: u64, number: u64, rng: &mut Rng) -> KvCommand {
+        let value = client << 32 | number;
+        let key = rng.below(self.keys) as u8;
+        match rng.below(20) {
+            0..=8 => KvOp::Put { key, value },
+            9..=16 => KvOp::Get { key },
+            17 => KvOp::Delete { key },
+            18 => KvOp::CompareAndSet { key, expected: None, new: Some(value) },
+            _ => KvOp::CompareAndSet { key, expected: Some(value.saturating_sub(1)), new: Some(value) },
+        }
+    }
+
+    fn is_read(op: &KvCommand) -> bool {
+        MapModel::is_read_only(op)
+    }
+
+    fn attempt(
+        &self,
+        ask: Ask,
+        op: KvCommand,
+        raft: Raft<KvApp>,
+        probe: KvMachine,
+        reporter: Reporter,
+    ) -> Attempted<KvRet<u64>> {
+        match op {
+            KvOp::Get { key } if ask.by_read => Box::pin(read(raft, probe, key, reporter, ask)),
+            op => Box::pin(write(raft, Order { client: ask.client, number: ask.number, op })),
+        }
+    }
+
+    fn noise(&self, number: u64) -> KvCommand {
+        KvOp::Put { key: NOISE_KEY, value: number }
+    }
+
+    fn judge(&self, history: &History<KvCommand, KvRet<u64>>) -> Result<usize, String> {
+        let (verdict, stats) = Checker::default().check::<MapModel>(history);
+        match verdict {
+            Verdict::Linearizable => Ok(stats.operations),
+            Verdict::NotLinearizable(violation) => Err(violation.explanation),
+            Verdict::GaveUp { key } => Err(format!("the history of key {key} is too hard to judge")),
+        }
+    }
+}
+
+async fn write(raft: Raft<KvApp>, order: Order) -> Told<KvRet<u64>> {
+    match raft.client_write(order).await {
+        Ok(response) => Told::Answer(response.data),
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => Told::Elsewhere(forward.leader_id),
+        Err(RaftError::APIError(ClientWriteError::Busy | ClientWriteError::DiskFull)) => Told::Busy,
+        Err(RaftError::APIError(ClientWriteError::Unknown(_))) => Told::Unknown,
+        // Each says that the command is surely not applied.
+        Err(
+            RaftError::APIError(
+                ClientWriteError::Superseded | ClientWriteError::Expired | ClientWriteError::LeaderChanged,
+            )
+            | RaftError::Fatal(_),
+        ) => Told::Elsewhere(None),
+    }
+}
+
+async fn read(raft: Raft<KvApp>, probe: KvMachine, key: u8, reporter: Reporter, ask: Ask) -> Told<KvRet<u64>> {
+    let policy = if ask.by_lease { ReadPolicy::Lease } else { ReadPolicy::ReadIndex };
+    match raft.ensure_linearizable(policy).await {
+        Ok(log_id) => {
+            let (committed_at_call, read_log_id) = (ask.committed_at_call, log_id.unwrap_or_default());
+            reporter.report(Act::Did(Fact::ReadAnswered { committed_at_call, read_log_id }));
+            Told::Answer(KvRet::Value(probe.state().get(key)))
+        }
+        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => Told::Elsewhere(forward.leader_id),
+        Err(RaftError::APIError(LinearizableReadError::Busy)) => Told::Busy,
+        Err(RaftError::APIError(LinearizableReadError::NotConfirmed) | RaftError::Fatal(_)) => Told::Elsewhere(None),
     }
 }
 

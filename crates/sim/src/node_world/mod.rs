@@ -5,8 +5,9 @@
 //! * [`network`]: calls between nodes, as mail that the world delivers; [`connection`]: many of them under way at once;
 //! * [`world`]: the nodes, their disks, and the loop that lets time pass;
 //! * [`types`], [`machine`]: the application of scenario files; [`story`]: runs them;
-//! * [`kv`]: the application of random runs; [`profile`]: what kind of run a seed is; [`drive`]: a run, with its clients
-//!   and with what goes wrong in it; [`run`]: one seed from its beginning to its verdict.
+//! * [`workload`]: what clients do; [`kv`]: the application of random runs; [`profile`]: what kind of run a seed is; [`drive`]: a run, with its clients
+//!   and with what goes wrong in it; [`run`]: one seed from its beginning to its verdict; [`script`]: a run as a scenario
+//!   file.
 
 pub mod application;
 mod clients;
@@ -20,6 +21,7 @@ mod nemesis;
 pub mod network;
 pub mod profile;
 pub mod run;
+pub mod script;
 mod settings;
 pub mod shelf;
 pub mod stores;
@@ -27,11 +29,14 @@ pub mod story;
 pub mod tap;
 pub mod types;
 pub mod watched;
+pub mod workload;
 pub mod world;
 
 pub use application::{Application, SimConfig, Stores};
-pub use drive::{Drive, Omit};
-pub use run::{run_part, run_seed};
+pub use drive::Drive;
+pub use run::{run_part, run_seed, run_workload};
+pub use script::script;
 pub use stores::WalStores;
 pub use story::{StoryError, run_story, tell_story};
+pub use workload::Workload;
 pub use world::NodeWorld;

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use raftwright_core::SnapshotPolicy;
 use raftwright_traits::Config;
 
 use crate::core_world::profile::Classes;
@@ -61,6 +62,14 @@ impl NodeProfile {
             // Bounds that a burst reaches.
             (config.api_queue_max, config.api_batch_max) = (16, 4);
             (config.log_writes_max, config.reads_max, config.uncommitted_bytes_max) = (4, 4, 2_000);
+        }
+        config.snapshot_policy = SnapshotPolicy::Never;
+        config.clock_drift_max = Some(10);
+        if core.classes.purges && rng.one_in(2) {
+            // Often, and with little kept, so that whoever was away needs a snapshot.
+            config.snapshot_policy = SnapshotPolicy::LogsSinceLast(rng.between(5, 200));
+            config.max_in_snapshot_log_to_keep = rng.below(20);
+            config.log_keep_for_followers_max = rng.between(20, 200);
         }
         NodeProfile {
             name,

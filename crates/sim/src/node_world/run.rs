@@ -6,13 +6,16 @@ use std::time::Duration as StdDuration;
 
 use raftwright_node::ServerState;
 use raftwright_traits::{AsyncRuntime, BasicNode, LogIdOption, Node};
+use raftwright_wal::WalOptions;
 
-use super::drive::{Drive, Omit};
+use super::drive::Drive;
+use super::kv::Kv;
 use super::nemesis::Deed;
 use super::profile::NodeProfile;
-use crate::core_world::machine::MapModel;
+use super::stores::WalStores;
+use super::workload::Workload;
 use crate::core_world::{Outcome, ProfileName};
-use crate::lin::{Checker, Verdict};
+use crate::shrink::Omit;
 use crate::world::{NodeId, Rng, SimTime};
 
 /// After the end of all faults there must be a leader within so many election timeouts (fault model L1).
@@ -31,9 +34,24 @@ pub fn run_seed(seed: u64, name: ProfileName, record: bool) -> Outcome {
 }
 
 /// The same, with some of it left out; and the run as it is at the end.
-pub fn run_part(seed: u64, name: ProfileName, omit: Omit, record: bool) -> (Outcome, Drive) {
+pub fn run_part(seed: u64, name: ProfileName, omit: Omit, record: bool) -> (Outcome, Drive<Kv>) {
     let profile = NodeProfile::draw(name, &mut Rng::new(seed));
-    let mut drive = Drive::new(seed, profile, omit, record);
+    let wal =
+        WalOptions { segment_bytes: profile.segment_bytes, prepare_step_bytes: 64 << 10, ..WalOptions::default() };
+    let kv = Kv::new(profile.keys);
+    run_workload(seed, profile, kv, WalStores::new(seed, wal), omit, record)
+}
+
+/// Runs a seed with an application and clients of its own.
+pub fn run_workload<W: Workload>(
+    seed: u64,
+    profile: NodeProfile,
+    workload: W,
+    stores: W::Stores,
+    omit: Omit,
+    record: bool,
+) -> (Outcome, Drive<W>) {
+    let mut drive = Drive::new(seed, profile, workload, stores, omit, record);
     let mut recovered_in = None;
     begin(&mut drive);
     drive.run_until(SimTime::ZERO.after(drive.profile.faulty_for));
@@ -58,7 +76,7 @@ pub fn run_part(seed: u64, name: ProfileName, omit: Omit, record: bool) -> (Outc
 }
 
 /// All nodes start blank; the first voters are told so; clients and faults begin.
-fn begin(drive: &mut Drive) {
+fn begin<W: Workload>(drive: &mut Drive<W>) {
     for node in drive.ids() {
         drive.commit_deed(Deed::Start(node));
     }
@@ -76,7 +94,7 @@ fn begin(drive: &mut Drive) {
 }
 
 /// All faults end, but for a minority that stays down if the profile says so; then the cluster must serve again.
-fn after_the_faults(drive: &mut Drive) -> Option<StdDuration> {
+fn after_the_faults<W: Workload>(drive: &mut Drive<W>) -> Option<StdDuration> {
     let timeout = drive.profile.election_timeout();
     drive.heal_world();
     if disks_lost_a_quorum(drive) {
@@ -94,7 +112,7 @@ fn after_the_faults(drive: &mut Drive) -> Option<StdDuration> {
 }
 
 /// Whether the members that a log names last, with the disks that it means, are too few for a quorum.
-fn disks_lost_a_quorum(drive: &Drive) -> bool {
+fn disks_lost_a_quorum<W: Workload>(drive: &Drive<W>) -> bool {
     let judge = drive.world.judge();
     drive.ids().any(|node| {
         let Some((_, membership)) = judge.log(node).and_then(|log| log.readable().membership()) else { return false };
@@ -107,7 +125,7 @@ fn disks_lost_a_quorum(drive: &Drive) -> bool {
 }
 
 /// Takes fewer voters away than a quorum needs, for ever.
-fn lose_minority(drive: &mut Drive) {
+fn lose_minority<W: Workload>(drive: &mut Drive<W>) {
     let known = drive.world.judge().ledger().last_index() > 0;
     if !drive.profile.minority_lost || drive.profile.classes.membership || !known {
         return;
@@ -122,7 +140,7 @@ fn lose_minority(drive: &mut Drive) {
 }
 
 /// Lets time pass until a leader is followed by a majority.
-fn wait_for_leader(drive: &mut Drive, healed_at: SimTime, timeout: Duration) -> Option<SimTime> {
+fn wait_for_leader<W: Workload>(drive: &mut Drive<W>, healed_at: SimTime, timeout: Duration) -> Option<SimTime> {
     let until = healed_at.after(timeout * RECOVERY_TIMEOUTS_MAX);
     while drive.now() < until {
         drive.run_until(drive.now().after(timeout / 10));
@@ -141,7 +159,7 @@ fn wait_for_leader(drive: &mut Drive, healed_at: SimTime, timeout: Duration) -> 
     None
 }
 
-fn states(drive: &Drive) -> Vec<String> {
+fn states<W: Workload>(drive: &Drive<W>) -> Vec<String> {
     let of = |id| {
         let said = drive.world.look(id, |metrics| {
             format!(
@@ -160,14 +178,14 @@ fn states(drive: &Drive) -> Vec<String> {
 }
 
 /// Whether the leader before this one is no longer a voter: its removal leaves a gap that nothing else may.
-fn is_removed(drive: &Drive, leader: Option<NodeId>) -> bool {
+fn is_removed<W: Workload>(drive: &Drive<W>, leader: Option<NodeId>) -> bool {
     let Some((leader, now)) = leader.zip(drive.world.leader()) else { return true };
     let is_voter = drive.world.look(now, |metrics| metrics.membership_config.membership.is_voter(&leader));
     !is_voter.unwrap_or(false)
 }
 
 /// Without faults there is no election, and clients are served. What was under way may still end first.
-fn stay_quiet(drive: &mut Drive, timeout: Duration) {
+fn stay_quiet<W: Workload>(drive: &mut Drive<W>, timeout: Duration) {
     let mut why = "it does not come to rest".to_owned();
     for _ in 0..PATIENCE_MAX {
         drive.run_until(drive.now().after(timeout * 10));
@@ -198,7 +216,7 @@ fn stay_quiet(drive: &mut Drive, timeout: Duration) {
 }
 
 /// How far all logs and state machines are, together.
-fn progress(drive: &Drive) -> u64 {
+fn progress<W: Workload>(drive: &Drive<W>) -> u64 {
     let of = |id| {
         let applied = drive.world.look(id, |metrics| metrics.last_applied.index_or_zero()).unwrap_or(0);
         let durable = drive.world.judge().log(id).map_or(0, |log| log.durable().last().index_or_zero());
@@ -208,7 +226,7 @@ fn progress(drive: &Drive) -> u64 {
 }
 
 /// Lets time pass until everybody has everything, as long as somebody still gets closer.
-fn converge(drive: &mut Drive, timeout: Duration) {
+fn converge<W: Workload>(drive: &mut Drive<W>, timeout: Duration) {
     let mut before = 0;
     loop {
         drive.run_until(drive.now().after(timeout * CONVERGENCE_TIMEOUTS));
@@ -226,7 +244,7 @@ fn converge(drive: &mut Drive, timeout: Duration) {
 
 /// Every member that can be reached has the whole log and has applied it; the membership is uniform. What of that is not
 /// so. That equal logs make equal states is checked at every entry.
-fn divergence(drive: &Drive) -> Option<String> {
+fn divergence<W: Workload>(drive: &Drive<W>) -> Option<String> {
     let Some(leader) = drive.world.leader() else { return Some("nobody leads".to_owned()) };
     let judge = drive.world.judge();
     let last = judge.log(leader)?.durable().last();
@@ -258,19 +276,16 @@ fn divergence(drive: &Drive) -> Option<String> {
 }
 
 /// Checks what the clients saw; answers how many operations that were.
-fn judge_history(drive: &mut Drive) -> u64 {
+fn judge_history<W: Workload>(drive: &mut Drive<W>) -> u64 {
     drive.close_history();
     if drive.failure.is_some() {
         return 0;
     }
-    let (verdict, stats) = Checker::default().check::<MapModel>(&drive.history);
-    let broken = match verdict {
-        Verdict::Linearizable => None,
-        Verdict::NotLinearizable(violation) => Some(violation.explanation),
-        Verdict::GaveUp { key } => Some(format!("the history of key {key} is too hard to judge")),
-    };
-    if let Some(what) = broken {
-        drive.fail("client histories are linearizable", "Raft §8", what);
+    match drive.world.application().judge(&drive.history) {
+        Ok(operations) => operations as u64,
+        Err(what) => {
+            drive.fail("client histories are linearizable", "Raft §8", what);
+            0
+        }
     }
-    stats.operations as u64
 }

@@ -18,7 +18,7 @@ use crate::checkers::Broken;
 use crate::core_world::trace::{Kind, Trace};
 use crate::core_world::types::LogId;
 use crate::runtime::{Executor, SimRuntime};
-use crate::world::{EventQueue, Fate, FaultLog, LinkProfile, Network, NodeId, Parcel, Rng, SimTime};
+use crate::world::{EventQueue, Fate, Fault, FaultLog, LinkProfile, Network, NodeId, Parcel, Rng, SimTime};
 
 /// How long a flush of a healthy disk takes.
 const FLUSH: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(2));
@@ -161,6 +161,11 @@ impl<A: Application> NodeWorld<A> {
     /// A look at what a running node says about itself.
     pub fn look<R>(&self, id: NodeId, look: impl FnOnce(&RaftMetrics<A::C>) -> R) -> Option<R> {
         Some(look(&self.running(id)?.metrics.borrow()))
+    }
+
+    /// What is replicated.
+    pub fn application(&self) -> &A {
+        &self.application
     }
 
     /// The checkers, and what they know.
@@ -443,6 +448,9 @@ impl<A: Application> NodeWorld<A> {
                 self.trace.note(now, parcel.to, Kind(label.name), numbers, || {
                     format!("from n{}: {}", parcel.from, label.text)
                 });
+                if label.name == "snapshot?" {
+                    self.faults.hit(Fault::SnapshotSent);
+                }
                 if let Some(running) = self.running(parcel.to) {
                     match &job {
                         Job::Call(handle) => handle(&running.served),

@@ -150,6 +150,8 @@ faults! {
     SnapshotFails = "snapshot-fails",
     /// P1: a crash between the install of a snapshot and what the log does about it.
     CrashAfterInstall = "crash-after-install",
+    /// A snapshot is asked for.
+    SnapshotAsked = "snapshot-asked",
     /// P1: a process dies at some await of some task.
     CrashAtAwait = "crash-at-await",
     /// P1: a machine goes down in the middle of a write, a flush or a rename.
@@ -183,7 +185,8 @@ impl Fault {
     pub fn in_core(self) -> bool {
         !matches!(
             self,
-            Fault::CrashAtAwait
+            Fault::SnapshotAsked
+                | Fault::CrashAtAwait
                 | Fault::CrashInWrite
                 | Fault::CrashInOpen
                 | Fault::TornSectors
@@ -207,7 +210,6 @@ impl Fault {
                 | Fault::LateWake
                 | Fault::CompletionReorder
                 | Fault::SlowApply
-                | Fault::Purge
                 | Fault::SnapshotFails
                 | Fault::CrashAfterInstall
         )

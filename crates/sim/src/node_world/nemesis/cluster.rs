@@ -8,12 +8,12 @@ use raftwright_wal::testing::Loss;
 
 use super::Deed;
 use crate::node_world::drive::Drive;
-use crate::node_world::kv::KvApp;
+use crate::node_world::workload::Workload;
 use crate::world::{Fault, NodeId};
 
-impl Drive {
+impl<W: Workload> Drive<W> {
     /// Asks something of a node and forgets about it.
-    fn operate<F>(&mut self, fault: Fault, node: NodeId, text: String, ask: impl FnOnce(Raft<KvApp>) -> F)
+    fn operate<F>(&mut self, fault: Fault, node: NodeId, text: String, ask: impl FnOnce(Raft<W::C>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -21,7 +21,12 @@ impl Drive {
         let task = ask(running.raft.clone());
         running.runtime.spawn(task);
         self.fault(fault, node, || text.clone());
-        self.tell(|| text);
+        let number = self.nemesis.ticks;
+        // Nobody waits for the outcome.
+        self.tell(|| match text.split_whitespace().next() {
+            Some("members" | "add-learner" | "transfer" | "snapshot" | "purge") => format!("begin f{number} {text}"),
+            Some(_) | None => text,
+        });
     }
 
     pub(super) fn change_membership(&mut self) {
@@ -118,6 +123,22 @@ impl Drive {
         let Some(leader) = self.leader_now() else { return };
         self.fault(Fault::Burst, leader, || format!("{count} writes"));
         self.burst(leader, count);
+    }
+
+    pub(super) fn snapshot(&mut self) {
+        let node = self.anybody();
+        self.operate(Fault::SnapshotAsked, node, format!("snapshot {node}"), |raft| async move {
+            let _ = raft.trigger().snapshot().await;
+        });
+    }
+
+    /// Deletes a log as far as it is in a snapshot: whoever lacks some of it needs that snapshot.
+    pub(super) fn purge(&mut self) {
+        let node = self.anybody();
+        let Some(upto) = self.world.look(node, |metrics| metrics.snapshot.map(|id| id.index)).flatten() else { return };
+        self.operate(Fault::Purge, node, format!("purge {node} to {upto}"), |raft| async move {
+            let _ = raft.trigger().purge_log(upto).await;
+        });
     }
 
     /// Empties a member's disk. One at a time, and only where the committed membership says which disk it means: more

@@ -4,9 +4,10 @@ use core::time::Duration;
 
 use super::{Deed, Ways};
 use crate::node_world::drive::{Drive, Due};
+use crate::node_world::workload::Workload;
 use crate::world::{Fault, NodeId};
 
-impl Drive {
+impl<W: Workload> Drive<W> {
     pub(super) fn pair(&mut self) -> (NodeId, NodeId) {
         let all = self.shuffled();
         match all.as_slice() {

@@ -6,9 +6,10 @@ use raftwright_wal::testing::{Loss, SimDisk};
 
 use super::{Deed, Flipped};
 use crate::node_world::drive::{Drive, Due};
+use crate::node_world::workload::Workload;
 use crate::world::{Fault, NodeId};
 
-impl Drive {
+impl<W: Workload> Drive<W> {
     fn some_loss(&mut self) -> Loss {
         Loss::ALL[self.nemesis.rng.below(Loss::ALL.len() as u64) as usize]
     }

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use raftwright_wal::testing::Loss;
 
 use super::drive::{Drive, Due};
+use super::workload::Workload;
 use crate::core_world::profile::Classes;
 use crate::world::clock::RATE_RIGHT_PPM;
 use crate::world::{Fault, NodeId, Rng, SimTime};
@@ -68,11 +69,13 @@ pub(super) struct Nemesis {
     /// Nodes that stay down for ever.
     pub(super) lost: BTreeSet<NodeId>,
     /// What was done, in the language of scenario files.
-    pub(super) script: Vec<(SimTime, String)>,
+    script: Vec<(SimTime, String)>,
+    /// Whether that is kept.
+    scripted: bool,
 }
 
 impl Nemesis {
-    pub(super) fn new(mut rng: Rng) -> Self {
+    pub(super) fn new(mut rng: Rng, scripted: bool) -> Self {
         Self {
             pace: rng.fork(1),
             seed: rng.next_u64(),
@@ -85,6 +88,7 @@ impl Nemesis {
             troubled: BTreeSet::new(),
             lost: BTreeSet::new(),
             script: Vec::new(),
+            scripted,
         }
     }
 }
@@ -121,11 +125,13 @@ enum Kind {
     Transfer,
     Wipe,
     Burst,
+    Snapshot,
+    Purge,
 }
 
 fn kinds(classes: &Classes) -> Vec<Kind> {
     use Kind::*;
-    let groups: [(bool, &[Kind]); 11] = [
+    let groups: [(bool, &[Kind]); 12] = [
         (classes.links, &[LinkTrouble, SlowNetwork, Reset]),
         (classes.partitions, &[Isolate, Split, OneWay, DeafOrMute, Topology, Flap, Swizzle]),
         (classes.crashes, &[Crash, CrashAtAwait, CrashAtAwait, CrashQuorum, CrashLoop]),
@@ -137,11 +143,12 @@ fn kinds(classes: &Classes) -> Vec<Kind> {
         (classes.elections, &[Elect, Transfer, Transfer]),
         (classes.wipes, &[Wipe]),
         (classes.bursts, &[Burst]),
+        (classes.purges, &[Snapshot, Purge]),
     ];
     groups.iter().filter(|(on, _)| *on).flat_map(|(_, kinds)| kinds.iter().copied()).collect()
 }
 
-impl Drive {
+impl<W: Workload> Drive<W> {
     pub(super) fn start_nemesis(&mut self) {
         self.nemesis.active = true;
         self.schedule_tick();
@@ -255,6 +262,8 @@ impl Drive {
             Kind::Transfer => self.transfer(),
             Kind::Wipe => self.wipe(),
             Kind::Burst => self.burst_of_writes(),
+            Kind::Snapshot => self.snapshot(),
+            Kind::Purge => self.purge(),
         }
     }
 
@@ -263,14 +272,20 @@ impl Drive {
         self.note(node, "FAULT", fault as u64, || format!("{fault} {}", text()));
     }
 
-    fn tell(&mut self, line: impl FnOnce() -> String) {
-        let at = self.now();
-        self.nemesis.script.push((at, line()));
+    pub(super) fn tell(&mut self, line: impl FnOnce() -> String) {
+        if self.nemesis.scripted {
+            let at = self.now();
+            self.nemesis.script.push((at, line()));
+        }
     }
 
     fn soon(&mut self, low: u64, high: u64, deed: Deed) {
         let after = self.nemesis.rng.duration(Duration::from_millis(low), Duration::from_millis(high));
         self.later(after, Due::Deed(deed));
+    }
+
+    pub(super) fn nemesis_is_scripted(&self) -> bool {
+        self.nemesis.scripted
     }
 
     fn leader_now(&self) -> Option<NodeId> {
