@@ -184,7 +184,7 @@ impl<SM: StateMachine> Server<SM> {
         answer_of(Applied::decode(outcome).ok_or_else(unreadable)?)
     }
 
-    /// Asks the state machine, linearizably, if this server leads.
+    /// Asks this server's state machine, linearizably. A server that does not lead asks the leader first how far it must be.
     ///
     /// # Errors
     /// [`RequestError`].
