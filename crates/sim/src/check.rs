@@ -60,6 +60,7 @@ use core::fmt::Debug;
 use core::marker::PhantomData;
 use core::ops::Range;
 
+use raftwright_core::SnapshotPolicy;
 use raftwright_node::Raft;
 use raftwright_traits::{AppBytes, ClientWriteError, Entry, EntryCodec, RaftError, RaftStateMachine};
 use raftwright_wal::WalOptions;
@@ -78,7 +79,8 @@ use crate::world::{NodeId, Rng, TraceHash};
 pub type Chance = Rng;
 
 /// Checks a state machine under every fault: clusters of whole nodes with the real log, whose clients ask what `workload`
-/// draws. `machine` makes the state machine of a process that starts, with nothing in it.
+/// draws. `machine` makes the state machine of a process that starts, with nothing in it: it gets its log again from the
+/// beginning, so no log is purged, and its snapshots are not asked for.
 ///
 /// What is checked: all that the simulator checks of Raft itself; that all nodes answer each command alike, also after a
 /// restart; that an acknowledged command keeps its place in the log, and takes it between its call and its answer.
@@ -185,7 +187,10 @@ where
     ///
     /// What was broken.
     pub fn run_seed(&self, seed: u64) -> Result<(), Failed> {
-        let profile = NodeProfile::draw(self.profile, &mut Rng::new(seed));
+        let mut profile = NodeProfile::draw(self.profile, &mut Rng::new(seed));
+        // A process starts with an empty state machine, so it needs its whole log.
+        profile.classes.purges = false;
+        profile.config.snapshot_policy = SnapshotPolicy::Never;
         let user = User::<C, M, F, W, S> {
             machine: self.machine.clone(),
             workload: self.workload.clone(),
@@ -213,11 +218,14 @@ where
     }
 }
 
+/// What a check is about, without any of it.
+type Types<C, M, S> = PhantomData<fn() -> (C, M, S)>;
+
 /// The application under check.
 struct User<C, M, F, W, S> {
     machine: F,
     workload: W,
-    types: PhantomData<fn() -> (C, M, S)>,
+    types: Types<C, M, S>,
 }
 
 impl<C, M, F, W, S> Debug for User<C, M, F, W, S> {
