@@ -307,6 +307,42 @@ fn a_read_that_would_miss_a_commit_is_found() {
 }
 
 #[test]
+fn a_snapshot_that_is_no_prefix_is_found() {
+    let property = "a snapshot is a prefix of the log";
+    let seen = || {
+        let mut world = World::new();
+        world.append(1, vec![blank(1, 2)], true);
+        world.commit(2);
+        let chain = [1, 2].map(|index| world.chain(1, index));
+        for (log_id, chain) in [(log_id(0, 1), chain[0]), (log_id(1, 2), chain[1])] {
+            assert_eq!(world.see(1, Fact::Applied { log_id, chain, state: 10 + log_id.index }), Ok(()));
+        }
+        (world, chain)
+    };
+    let kept = |log_id, chain, state| Fact::SnapshotKept { log_id, chain, state };
+    let installed = |log_id, chain, state| Fact::Installed { log_id, chain, state };
+
+    let (mut world, chain) = seen();
+    assert_eq!(world.see(1, kept(log_id(1, 2), chain[1], 12)), Ok(()));
+    assert_eq!(world.see(2, installed(log_id(1, 2), chain[1], 12)), Ok(()));
+    // Another state than the one after that entry.
+    broken(world.see(1, kept(log_id(1, 2), chain[1], 11)), property);
+    let (mut world, chain) = seen();
+    broken(world.see(2, installed(log_id(0, 1), chain[0], 12)), property);
+    // An entry that is not committed, and one of another log.
+    let (mut world, chain) = seen();
+    broken(world.see(1, kept(log_id(1, 3), chain[1], 12)), property);
+    let (mut world, chain) = seen();
+    broken(world.see(1, kept(log_id(2, 2), chain[1], 12)), property);
+    let (mut world, chain) = seen();
+    broken(world.see(1, kept(log_id(1, 2), chain[0], 12)), property);
+
+    // A state is not replaced by one that is no newer.
+    let (mut world, chain) = seen();
+    broken(world.see(1, installed(log_id(0, 1), chain[0], 11)), "state machine safety");
+}
+
+#[test]
 fn every_property_names_its_source_and_is_tested_here() {
     let tested = include_str!("checkers.rs");
     for (property, source) in Checkers::default().properties() {
