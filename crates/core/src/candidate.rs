@@ -4,6 +4,7 @@ use alloc::collections::BTreeSet;
 
 use crate::outbox::Promise;
 use crate::role::{Candidacy, Next};
+use crate::sabotage::{self, Bug};
 use crate::state::State;
 use crate::{Effects, Note, Time, Types, VoteKind, VoteOf, VoteRequest, VoteResponse};
 
@@ -46,8 +47,10 @@ impl<T: Types> Candidacy<T> {
         state.see_vote(&response.from, response.vote.as_ref());
         // Our own grant counts when it is durable, whoever speaks in our name.
         let foreign = response.from.id != state.me() && state.membership().admits(&response.from);
-        let ours = response.asked == self.asked && (response.kind == VoteKind::PreVote) == (kind == VoteKind::PreVote);
-        if !ours || !foreign || !response.granted {
+        let old = sabotage::on(Bug::OldGrantsCount);
+        let ours = (old || response.asked == self.asked)
+            && (response.kind == VoteKind::PreVote) == (kind == VoteKind::PreVote);
+        if !ours || !foreign || !(response.granted || sabotage::on(Bug::RefusalsCount)) {
             return Next::Stay;
         }
         self.granted.insert(response.from.id);

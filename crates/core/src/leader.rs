@@ -11,6 +11,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::role::Next;
 use crate::rounds::Rounds;
+use crate::sabotage::{self, Bug};
 use crate::state::State;
 use crate::{
     CommittedLeaderIdOf, Effect, Effects, HeartbeatRequest, HeartbeatResponse, Identity, LeaderId, LogId, LogIdOption,
@@ -192,11 +193,14 @@ impl<T: Types> Leading<T> {
         if !self.is_member(state, &response.from, effects) {
             return Next::Stay;
         }
-        if !response.accepted {
+        if !response.accepted && !sabotage::on(Bug::RefusedHeartbeatCounts) {
             return self.on_higher_vote(state, &response.from, response.vote.as_ref());
         }
         self.heard_from(&response.from, response.round);
         self.confirm_rounds(state, effects);
+        if sabotage::on(Bug::LeaseFromReceipt) {
+            self.rounds.answered_now(now);
+        }
         if self.rounds.wants_round() && !self.rounds.is_under_way() {
             self.beat(state, now, effects);
         }

@@ -34,6 +34,8 @@ mod replica;
 mod rng;
 mod role;
 mod rounds;
+#[doc(hidden)]
+pub mod sabotage;
 mod snapshot;
 mod state;
 mod stream;

@@ -1,9 +1,11 @@
 //! Who belongs to the cluster, who votes, and what a quorum is.
 
+use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt::{Display, Formatter};
 
+use crate::sabotage::{self, Bug};
 use crate::{Identity, Incarnation, LogIdOf, Node, NodeId, Types};
 
 /// A cluster's membership: the sets of voters (one is *uniform*, two are *joint*, Raft §6), and what is stored about
@@ -76,6 +78,11 @@ impl<NID: Display> Display for MembershipError<NID> {
             }
         }
     }
+}
+
+/// How many servers a majority may lack: none, unless it is sabotaged.
+fn spared() -> usize {
+    usize::from(sabotage::on(Bug::MajorityTooSmall))
 }
 
 impl<NID: NodeId, N: Node> Membership<NID, N> {
@@ -171,7 +178,7 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
     /// if it names one. A wiped server under its old id is thus a stranger.
     pub fn admits(&self, sender: &Identity<NID>) -> bool {
         self.nodes.get(&sender.id).is_some_and(|node| match (node.incarnation(), sender.incarnation) {
-            (Some(bound), Some(stated)) => bound == stated,
+            (Some(bound), Some(stated)) => bound == stated || sabotage::on(Bug::StrangersCount),
             (Some(_), None) => false,
             (None, _) => true,
         })
@@ -180,19 +187,35 @@ impl<NID: NodeId, N: Node> Membership<NID, N> {
     /// Whether these servers are a majority of every set of voters. True for no sets at all: an empty demand is met, so
     /// joint needs no branch.
     pub fn is_quorum(&self, mut granted: impl FnMut(&NID) -> bool) -> bool {
-        self.configs.iter().all(|voters| voters.iter().filter(|id| granted(id)).count() > voters.len() / 2)
+        self.demands().all(|voters| voters.iter().filter(|id| granted(id)).count() + spared() > voters.len() / 2)
+    }
+
+    /// The sets of voters of which each must agree.
+    fn demands(&self) -> impl Iterator<Item = Cow<'_, BTreeSet<NID>>> {
+        let joint = self.is_joint();
+        let merged = if joint && sabotage::on(Bug::JointAsUnion) {
+            Some(self.voter_ids().collect())
+        } else if !self.is_empty() && sabotage::on(Bug::LearnersCount) {
+            Some(self.nodes.keys().copied().collect())
+        } else {
+            None
+        };
+        let skipped = usize::from(joint && sabotage::on(Bug::JointAsksNewOnly));
+        let taken = if joint && sabotage::on(Bug::JointAsksOldOnly) { 1 } else { self.configs.len() };
+        let all = if merged.is_some() { &[] } else { self.configs.as_slice() };
+        all.iter().take(taken).skip(skipped).map(Cow::Borrowed).chain(merged.map(Cow::Owned))
     }
 
     /// The greatest value that a quorum has reached, where `value` says what each voter has reached. `None` for a
     /// membership without voters. Quadratic in the voters and free of allocation: sets of voters are small.
     pub fn quorum_value<V: Ord + Copy>(&self, mut value: impl FnMut(&NID) -> V) -> Option<V> {
         let mut reached = None;
-        for voters in &self.configs {
+        for voters in self.demands() {
             let mut best = None;
-            for id in voters {
+            for id in voters.iter() {
                 let candidate = value(id);
                 let count = voters.iter().filter(|other| value(other) >= candidate).count();
-                if count > voters.len() / 2 {
+                if count + spared() > voters.len() / 2 {
                     best = best.max(Some(candidate));
                 }
             }

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::sabotage::{self, Bug};
 use crate::{LogIdOption, LogIndex, MembershipOf, StoredMembership, Types};
 
 /// The newest committed membership and those behind it. A server uses the newest in its log, committed or not (Raft §6);
@@ -34,6 +35,9 @@ impl<T: Types> MembershipLog<T> {
     }
 
     pub(crate) fn membership(&self) -> &MembershipOf<T> {
+        if sabotage::on(Bug::MembershipAtCommit) && self.list[0].log_id.is_some() {
+            return &self.committed().membership;
+        }
         &self.effective().membership
     }
 

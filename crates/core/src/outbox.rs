@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
+use crate::sabotage::{self, Bug};
 use crate::{
     AppendEntriesResponse, AppendOutcome, HeartbeatResponse, InstallOutcome, InstallSnapshotResponse, LogIdOf, Ticket,
     Types, VoteOf, VoteRequest, VoteResponse, WriteId,
@@ -25,6 +26,17 @@ pub(crate) enum Promised<T: Types> {
 }
 
 impl<T: Types> Promise<T> {
+    /// Only if it is sabotaged.
+    pub(crate) fn is_said_too_soon(&self) -> bool {
+        match &self.0 {
+            Promised::Vote(..) => sabotage::on(Bug::VoteSaidBeforeDisk),
+            Promised::Append(..) => sabotage::on(Bug::AppendSaidBeforeDisk),
+            Promised::Campaign(_) => sabotage::on(Bug::CampaignBeforeDisk),
+            Promised::Install(..) => sabotage::on(Bug::SnapshotSaidTooSoon),
+            Promised::Heartbeat(..) | Promised::Initialized(..) => false,
+        }
+    }
+
     /// A vote, granted or refused.
     pub(crate) fn vote(ticket: Ticket, response: VoteResponse<T>) -> Self {
         Promise(Promised::Vote(ticket, response))

@@ -2,6 +2,7 @@
 
 use crate::outbox::Promise;
 use crate::role::{Next, Role};
+use crate::sabotage::{self, Bug};
 use crate::state::State;
 use crate::{
     AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, Effects, HeartbeatRequest, HeartbeatResponse, LeaderId,
@@ -34,7 +35,8 @@ impl<T: Types> Replica<T> {
             None => true,
         };
         // A vote that was given before is given again, and changes nothing, not even when we would campaign ourselves.
-        let grants = granted && !pre_vote && state.vote != Some(request.vote);
+        let binds = !pre_vote || sabotage::on(Bug::PreVoteBinds);
+        let grants = granted && binds && state.vote != Some(request.vote);
         if grants {
             state.set_vote(now, request.vote, effects);
         }
@@ -153,7 +155,10 @@ impl<T: Types> Replica<T> {
         let known = |state: &State<T>, id: LogIdOf<T>| match state.shape.purged() {
             // What was purged was committed, so a leader has it too (Raft §5.4.3); as far as we can still tell.
             Some(purged) if id.index < purged.index => id.leader_id <= purged.leader_id,
-            Some(_) | None => state.shape.contains(id),
+            Some(_) | None => {
+                let longer = sabotage::on(Bug::ComparesIndexOnly) && id.index <= state.last().index_or_zero();
+                longer || state.shape.contains(id)
+            }
         };
         let known_count = request.entries.iter().take_while(|entry| known(state, entry.log_id())).count();
         let mut new = request.entries.into_iter().skip(known_count).peekable();
@@ -169,6 +174,11 @@ impl<T: Types> Replica<T> {
                 // log; a request that is merely older or shorter leaves it alone (BUGS 15).
                 state.truncate(now, first, effects);
             }
+        }
+        let end = matched.next_index();
+        if sabotage::on(Bug::TruncatesWithoutConflict) && new.peek().is_none() && end > state.committed.index_or_zero()
+        {
+            state.truncate(now, end, effects);
         }
         for entry in new {
             state.append(now, entry, effects);
@@ -192,7 +202,8 @@ impl<T: Types> Replica<T> {
             // that was restarted under an idle leader learns from this how far to commit.
             state.verified = state.verified.max(last.index);
         }
-        let index = committed.index.min(state.verified);
+        let verified = if sabotage::on(Bug::CommitsUnverified) { state.last().index_or_zero() } else { state.verified };
+        let index = committed.index.min(verified);
         if let Some(log_id) = state.shape.log_id_at(index) {
             state.commit(log_id, effects);
         }
@@ -264,7 +275,7 @@ fn refuse_vote<T: Types>(
         // lease rests on this.
         return Some(None);
     }
-    if state.outranks(&request.vote) || request.last_log_id < state.last() {
+    if state.outranks(&request.vote) || is_behind(state, request) {
         // Promised to another (Raft §5.2), or our log is more up-to-date (Raft §5.4.1).
         return Some(None);
     }
@@ -273,6 +284,16 @@ fn refuse_vote<T: Types>(
         return Some(None);
     }
     None
+}
+
+/// Whether our log is more up-to-date than the candidate's (Raft §5.4.1).
+fn is_behind<T: Types>(state: &State<T>, request: &VoteRequest<T>) -> bool {
+    let shorter = request.last_log_id.index_or_zero() < state.last().index_or_zero();
+    match () {
+        () if sabotage::on(Bug::VotesForAnyLog) => false,
+        () if sabotage::on(Bug::VotesForLongerLog) => shorter,
+        () => request.last_log_id < state.last(),
+    }
 }
 
 /// Whether the leader that we follow, or one elected after it, has asked the candidate to take over (Thesis §3.10). An earlier
@@ -291,7 +312,8 @@ fn check_prev<T: Types>(
 ) -> Result<bool, AppendOutcome<T>> {
     let was_purged =
         state.shape.purged().is_some_and(|purged| prev.index < purged.index && prev.leader_id <= purged.leader_id);
-    if was_purged || state.shape.contains(prev) {
+    let unchecked = sabotage::on(Bug::PrevUnchecked) && prev.index <= state.last().index_or_zero();
+    if was_purged || unchecked || state.shape.contains(prev) {
         return Ok(true);
     }
     if prev.index <= state.committed.index_or_zero() {

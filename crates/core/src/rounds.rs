@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 
+use crate::sabotage::{self, Bug};
 use crate::{Canonical, LogIdOf, Round, Ticket, Time, Types};
 
 /// The heartbeat rounds of a leadership, and the reads that wait for one.
@@ -53,7 +54,12 @@ impl<T: Types> Rounds<T> {
     /// When the newest round that a quorum has answered was sent, if one has been. An election is not enough for a lease: who
     /// gives a vote does not promise to give no other.
     pub(crate) fn answered_at(&self) -> Option<Time> {
-        (self.confirmed > Round(0)).then_some(self.confirmed_at)
+        (self.confirmed > Round(0) || sabotage::on(Bug::LeaseFromElection)).then_some(self.confirmed_at)
+    }
+
+    /// Only if it is sabotaged: the newest confirmed round counts from now.
+    pub(crate) fn answered_now(&mut self, now: Time) {
+        self.confirmed_at = now;
     }
 
     /// Whether a round is on its way that a quorum has not answered.
@@ -73,7 +79,11 @@ impl<T: Types> Rounds<T> {
 
     /// A read has come: it waits for the next round, since those sent before it say nothing about now.
     pub(crate) fn add_read(&mut self, read_log_id: LogIdOf<T>, ticket: Ticket) {
-        self.reads.push_back(PendingRead { round: Round(self.latest.0 + 1), read_log_id, ticket });
+        self.reads.push_back(PendingRead {
+            round: Round(self.latest.0 + u64::from(!sabotage::on(Bug::ReadsJoinOldRound))),
+            read_log_id,
+            ticket,
+        });
     }
 
     /// Nobody waits for this read any more.

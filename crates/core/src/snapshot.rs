@@ -10,6 +10,7 @@
 
 use crate::outbox::Promise;
 use crate::peer::NotFollowed;
+use crate::sabotage::{self, Bug};
 use crate::state::State;
 use crate::{
     Canonical, Effect, Effects, InstallOutcome, InstallSnapshotRequest, InstallSnapshotResponse, LogIdOf, LogIdOption,
@@ -129,7 +130,8 @@ impl<T: Types> State<T> {
 
     /// Deletes the entries up to `upto`, as far as they are in a snapshot.
     pub(crate) fn purge(&mut self, now: Time, upto: LogIndex, effects: &mut Effects<T>) {
-        let upto = upto.min(self.snapshots.last.index_or_zero());
+        let floor = if sabotage::on(Bug::PurgesBeyondSnapshot) { self.applying() } else { 0 };
+        let upto = upto.max(floor).min(self.snapshots.last.index_or_zero().max(floor));
         let Some(upto) = self.shape.log_id_at(upto) else { return };
         if upto.index <= self.shape.purged().index_or_zero() || self.is_write_queue_full() {
             return;
@@ -263,7 +265,9 @@ impl<T: Types> Replica<T> {
             state.commit(last_log_id, effects);
             state.writes.covering(last_log_id.index).unwrap_or_default()
         } else {
-            state.memberships.reset(installed.last_membership);
+            if !sabotage::on(Bug::SnapshotWithoutMembership) {
+                state.memberships.reset(installed.last_membership);
+            }
             let write = state.reset_log(now, last_log_id, effects);
             state.snapshots.have(last_log_id);
             state.installed(last_log_id, effects);

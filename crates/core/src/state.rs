@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::membership_log::MembershipLog;
 use crate::outbox::{Outbox, Promise, Promised};
+use crate::sabotage::{self, Bug};
 use crate::snapshot::Snapshots;
 use crate::write_tracker::WriteTracker;
 use crate::{
@@ -68,6 +69,7 @@ impl<T: Types> State<T> {
     ) -> Self {
         let Found { vote, shape, committed, memberships, snapshot, ahead } = found;
         let committed_index = committed.index_or_zero();
+        let vote = vote.filter(|_| !sabotage::on(Bug::VoteForgotten));
         Self {
             config,
             identity,
@@ -84,7 +86,7 @@ impl<T: Types> State<T> {
             snapshots: Snapshots::new(snapshot),
             ahead,
             verified: committed_index,
-            heard: vote.map(|_| now),
+            heard: vote.filter(|_| !sabotage::on(Bug::PromiseLostByRestart)).map(|_| now),
         }
     }
 
@@ -126,7 +128,11 @@ impl<T: Types> State<T> {
 
     /// Whether our vote stands in the way of this one. Votes are a partial order: what is not greater or equal is refused.
     pub(crate) fn outranks(&self, asked: &VoteOf<T>) -> bool {
-        self.vote.is_some_and(|mine| !matches!(asked.partial_cmp(&mine), Some(order) if order.is_ge()))
+        self.vote.is_some_and(|mine| {
+            let blind = sabotage::on(Bug::VotesTwice) && asked.term() == mine.term() && !mine.committed;
+            let earlier = sabotage::on(Bug::FollowsEarlierLeader) && asked.committed;
+            !blind && !earlier && !matches!(asked.partial_cmp(&mine), Some(order) if order.is_ge())
+        })
     }
 
     /// Whether a correct server can have this vote.
@@ -163,7 +169,9 @@ impl<T: Types> State<T> {
         effects.write(self.vote_write, Write::Vote(vote));
         if !same_leader {
             self.outbox.supersede(vote, self.vote_write);
-            self.verified = self.committed.index_or_zero();
+            if !sabotage::on(Bug::VerifiedForever) {
+                self.verified = self.committed.index_or_zero();
+            }
         }
     }
 
@@ -188,8 +196,12 @@ impl<T: Types> State<T> {
     pub(crate) fn truncate(&mut self, now: Time, since: LogIndex, effects: &mut Effects<T>) {
         assert!(since > self.committed.index_or_zero(), "committed entries stay (Raft §5.4.3)");
         self.shape.truncate(since);
-        self.memberships.truncate(since);
-        self.writes.truncate(since);
+        if !sabotage::on(Bug::MembershipStays) {
+            self.memberships.truncate(since);
+        }
+        if !sabotage::on(Bug::TruncationUnbooked) {
+            self.writes.truncate(since);
+        }
         self.verified = self.verified.min(since - 1);
         let id = self.writes.submit(now, since - 1);
         effects.write(id, Write::Truncate { since });
@@ -211,7 +223,9 @@ impl<T: Types> State<T> {
     /// Hands out what is committed *and durable here*. A state machine that keeps its state on disk must never be ahead of
     /// the log that it came from.
     pub(crate) fn apply(&mut self, effects: &mut Effects<T>) {
-        let upto = self.committed.index_or_zero().min(self.writes.durable_index());
+        let committed = if sabotage::on(Bug::AppliesUncommitted) { self.last() } else { self.committed };
+        let durable = if sabotage::on(Bug::AppliesBeforeDisk) { LogIndex::MAX } else { self.writes.durable_index() };
+        let upto = committed.index_or_zero().min(durable);
         if upto > self.applying
             && let Some(log_id) = self.shape.log_id_at(upto)
         {
@@ -251,7 +265,7 @@ impl<T: Types> State<T> {
     /// Says something once our vote and this write are durable.
     pub(crate) fn promise_after(&mut self, write: WriteId, promise: Promise<T>, effects: &mut Effects<T>) {
         let write = write.max(self.vote_write);
-        if self.writes.is_durable(write) {
+        if self.writes.is_durable(write) || promise.is_said_too_soon() {
             // Nothing to wait for. A campaign is never durable at once: its vote has just been submitted.
             self.keep(promise.0, effects);
         } else {
@@ -304,7 +318,8 @@ impl<T: Types> State<T> {
 
     /// Whether a leader was heard from so recently that no vote is given (Thesis §4.2.3).
     pub(crate) fn is_leader_alive(&self, now: Time) -> bool {
-        self.heard.is_some_and(|heard| now.since(heard) < self.config.election_timeout_min)
+        let heard = self.heard.filter(|_| !sabotage::on(Bug::PromiseForgotten));
+        heard.is_some_and(|heard| now.since(heard) < self.config.election_timeout_min)
     }
 
     /// Until when we have promised a leader to vote for nobody else, if that is not over.

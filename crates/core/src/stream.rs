@@ -6,6 +6,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::pace::{Departure, Pace};
+use crate::sabotage::{self, Bug};
 use crate::{
     AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, Identity, InstallOutcome, InstallSnapshotResponse,
     LeaderId, LogIdOf, LogIdOption, LogIndex, RaftEntry, Report, Rng, Span, StreamConfig, Tail, Time, Types, VoteOf,
@@ -391,7 +392,11 @@ impl<T: Types> Stream<T> {
 
     /// The target has no entry like ours at `index`: look for agreement where it says, and at least one entry earlier.
     fn probe_before(&mut self, index: LogIndex, hint: Option<LogIdOf<T>>) {
-        let next = hint.next_index().min(index).max(1);
+        let next = if sabotage::on(Bug::StreamLooksNowhere) {
+            index.saturating_add(1)
+        } else {
+            hint.next_index().min(index).max(1)
+        };
         self.restart(next);
     }
 

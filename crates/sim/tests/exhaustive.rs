@@ -38,3 +38,18 @@ fn names_of_searches_are_unique() {
     names.dedup();
     assert_eq!(names.len(), count);
 }
+
+/// A search that cannot fail is worth nothing: the command `sabotage` shows more, in a build of its own.
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_joint_membership_that_asks_only_one_side_is_found() {
+    use raftwright_core::sabotage::{Bug, set};
+    let all = Bounds::all();
+    let bounds = all.iter().find(|bounds| bounds.name == "joint-1").expect("there is a search of that name");
+    set(Some(Bug::JointAsksNewOnly));
+    let report = search(bounds, u64::MAX);
+    set(None);
+    let violation = report.violation.expect("found");
+    assert_eq!(violation.broken.property, "election safety");
+    assert!(!violation.steps.is_empty());
+}

@@ -4,6 +4,7 @@ use alloc::collections::BTreeSet;
 
 use crate::leader::Leading;
 use crate::role::Next;
+use crate::sabotage::{self, Bug};
 use crate::state::State;
 use crate::{
     ChangeConditions, ChangeMembers, Effects, LogId, LogIdOption, Membership, MembershipOf, Node, RaftEntry, Refusal,
@@ -50,8 +51,8 @@ impl<T: Types> Leading<T> {
     /// Whether a change may begin: one at a time, and none before an entry of our own term is committed, or a change of an
     /// earlier leader could be overtaken (the 2015 erratum to Thesis §4.1).
     pub(super) fn may_change(&self, state: &State<T>) -> bool {
-        state.memberships.is_committed()
-            && state.committed.index_or_zero() >= self.first_index
+        (state.memberships.is_committed() || sabotage::on(Bug::ChangesTwice))
+            && (state.committed.index_or_zero() >= self.first_index || sabotage::on(Bug::ChangesTooSoon))
             && !state.is_overloaded()
     }
 
@@ -59,6 +60,9 @@ impl<T: Types> Leading<T> {
     /// incarnations that have become known. Whoever leads does it; nobody needs to ask (Raft §6).
     pub(super) fn settle_membership(&mut self, state: &mut State<T>, now: Time, effects: &mut Effects<T>) {
         if !self.may_change(state) {
+            return;
+        }
+        if state.membership().is_joint() && sabotage::on(Bug::JointForever) {
             return;
         }
         if state.membership().is_joint() {

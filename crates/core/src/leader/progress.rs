@@ -2,6 +2,7 @@
 
 use crate::leader::Leading;
 use crate::role::Next;
+use crate::sabotage::{self, Bug};
 use crate::state::State;
 use crate::{Effects, Identity, LogIdOf, LogIdOption, Note, Report, Round, StepDown, StreamId, Tail, Time, Types};
 
@@ -10,16 +11,25 @@ impl<T: Types> Leading<T> {
     pub(crate) fn advance_commit(&mut self, state: &mut State<T>, now: Time, effects: &mut Effects<T>) -> Next<T> {
         self.release_uncommitted(state);
         let me = state.me();
-        let durable = if state.is_admitted() { state.writes.durable_index() } else { 0 };
+        let own = if sabotage::on(Bug::CountsOwnBeforeDisk) {
+            state.last().index_or_zero()
+        } else {
+            state.writes.durable_index()
+        };
+        let durable = if state.is_admitted() { own } else { 0 };
         let at_quorum = state.membership().quorum_value(|id| {
-            if *id == me { durable } else { self.targets.get(id).map_or(0, |target| target.matched) }
+            let sent = if sabotage::on(Bug::MatchesWhatWasSent) { state.last().index_or_zero() } else { 0 };
+            if *id == me { durable } else { self.targets.get(id).map_or(0, |target| target.matched.max(sent)) }
         });
         if let Some(index) = at_quorum
-            && index >= self.first_index
+            && (index >= self.first_index || sabotage::on(Bug::CommitsEarlierTerms))
             && index > state.committed.index_or_zero()
             && let Some(log_id) = state.shape.log_id_at(index)
         {
-            debug_assert_eq!(log_id.leader_id, self.leader_id, "from our blank entry on, all entries are ours");
+            debug_assert!(
+                log_id.leader_id == self.leader_id || sabotage::on(Bug::CommitsEarlierTerms),
+                "from our blank entry on, all entries are ours"
+            );
             state.commit(log_id, effects);
             self.release_uncommitted(state);
             self.tell_tail(state, effects);
@@ -65,7 +75,8 @@ impl<T: Types> Leading<T> {
             return Next::Stay;
         }
         if let Some(target) = self.targets.get_mut(&from.id) {
-            target.matched = target.matched.max(matched.index);
+            let all = sabotage::on(Bug::MatchesEverything);
+            target.matched = target.matched.max(if all { state.last().index_or_zero() } else { matched.index });
             target.seen = from.incarnation;
         }
         self.hand_over(state, effects);
@@ -75,7 +86,11 @@ impl<T: Types> Leading<T> {
 
     pub(super) fn heard_from(&mut self, from: &Identity<T::NodeId>, round: Round) {
         if let Some(target) = self.targets.get_mut(&from.id) {
-            target.round = target.round.max(round.min(self.rounds.latest()));
+            target.round = target.round.max(if sabotage::on(Bug::RoundsConfirmTooMuch) {
+                self.rounds.latest()
+            } else {
+                round.min(self.rounds.latest())
+            });
             target.seen = from.incarnation;
         }
     }

@@ -1,6 +1,7 @@
 //! Serving reads: by a round, by the lease, by the last answer (Thesis §6.4).
 
 use crate::leader::Leading;
+use crate::sabotage::{self, Bug};
 use crate::state::State;
 use crate::{Effects, LogId, LogIdOf, ReadPolicy, Refusal, Reply, Round, Ticket, Time, Types};
 
@@ -16,7 +17,7 @@ impl<T: Types> Leading<T> {
     ) {
         let read_log_id = self.read_log_id(state);
         let known = match policy {
-            ReadPolicy::ReadIndex => false,
+            ReadPolicy::ReadIndex => sabotage::on(Bug::ReadsWithoutRound),
             ReadPolicy::Lease => self.lease_until(state).is_some_and(|until| now < until),
             ReadPolicy::AckedWithin(span) => self.rounds.answered_at().is_some_and(|at| now.since(at) <= span),
         };
@@ -36,6 +37,7 @@ impl<T: Types> Leading<T> {
     /// entry, since before that commits we do not know how much is (BUGS 10).
     fn read_log_id(&self, state: &State<T>) -> LogIdOf<T> {
         let blank = LogId::new(self.leader_id, self.first_index);
+        let blank = if sabotage::on(Bug::ReadsTooSoon) { LogId::default() } else { blank };
         state.committed.map_or(blank, |committed| committed.max(blank))
     }
 
@@ -43,8 +45,13 @@ impl<T: Types> Leading<T> {
     /// that they have answered, and is shorter than their promise by as much as their clocks may be faster than ours
     /// (BUGS 12).
     pub(crate) fn lease_until(&self, state: &State<T>) -> Option<Time> {
-        let drift = state.config.clock_drift_max.filter(|_| !self.lease_given_up)?;
-        Some(self.rounds.answered_at()? + drift.shortened(state.config.election_timeout_min))
+        let drift = state
+            .config
+            .clock_drift_max
+            .filter(|_| !self.lease_given_up || sabotage::on(Bug::LeaseSurvivesTransfer))?;
+        let promise = state.config.election_timeout_min;
+        let trusted = if sabotage::on(Bug::LeaseIgnoresDrift) { promise } else { drift.shortened(promise) };
+        Some(self.rounds.answered_at()? + trusted)
     }
 
     /// Counts who has answered which round, and serves the reads that waited for one.

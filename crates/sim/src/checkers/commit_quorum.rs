@@ -1,7 +1,7 @@
 //! An entry is committed once the leader that created it, or a later entry of its own, has replicated it on a majority
 //! of the servers (Raft §5.3, Raft §5.4.2), and "on a server" means on its disk.
 
-use super::{Checker, Fact, GodView, Who, meant_disk};
+use super::{Checker, Fact, GodView, Who, is_quorum, meant_disk};
 use crate::core_world::types::term_of;
 use crate::world::NodeId;
 
@@ -44,7 +44,7 @@ impl Checker for CommitQuorum {
         let mut lacking = Vec::new();
         for (_, membership) in configs {
             let holds = |id: &NodeId| meant_disk(view.disks, membership, *id).is_some_and(|log| log.holds(upto));
-            if membership.is_quorum(holds) {
+            if is_quorum(membership, holds) {
                 self.checked = upto.index;
                 return Ok(());
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use raftwright_core::VoteKind;
 
-use super::{Checker, Fact, GodView, Who, meant_disk};
+use super::{Checker, Fact, GodView, Who, is_quorum, meant_disk};
 use crate::world::NodeId;
 
 /// No term has two leaders; no disk grants two votes in a term; a leader has a quorum of votes that stand on disks.
@@ -63,7 +63,7 @@ impl ElectionSafety {
                 .and_then(|log| log.vote)
                 .is_some_and(|vote| vote.term() > term || (vote.term() == term && vote.node_id() == who.node))
         };
-        if membership.is_quorum(stands) {
+        if is_quorum(membership, stands) {
             return Ok(());
         }
         Err(format!("node {} leads in term {term} without a quorum of durable votes in {membership}", who.node))

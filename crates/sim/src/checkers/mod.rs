@@ -19,6 +19,7 @@ mod snapshot_is_prefix;
 mod state_machine_safety;
 
 use core::fmt;
+use std::collections::BTreeSet;
 
 use raftwright_core::{Incarnation, Node, VoteKind};
 
@@ -168,6 +169,13 @@ pub(crate) fn meant_disk<'a>(disks: &'a dyn Disks, membership: &Membership, id: 
         return disks.disk(id).map(SimStore::durable);
     }
     disks.former(id).filter(|(incarnation, _)| Some(*incarnation) == meant).map(|(_, log)| log)
+}
+
+/// Whether these servers are a majority of every set of voters (Raft §6). Counted here and not by the membership itself:
+/// what is to be judged must not be the judge.
+pub(crate) fn is_quorum(membership: &Membership, holds: impl Fn(&NodeId) -> bool) -> bool {
+    let majority = |voters: &BTreeSet<NodeId>| 2 * voters.iter().filter(|id| holds(id)).count() > voters.len();
+    !membership.configs().is_empty() && membership.configs().iter().all(majority)
 }
 
 /// A property that was broken.

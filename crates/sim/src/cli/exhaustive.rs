@@ -14,7 +14,7 @@ pub(super) struct Exhaustive {
     #[arg(long)]
     only: Option<String>,
     /// Leave a search when it has found so many states.
-    #[arg(long, default_value_t = 30_000_000)]
+    #[arg(long, default_value_t = 5_000_000)]
     states: u64,
     /// How many searches at a time; each runs on one thread. All cores if not said.
     #[arg(long)]
@@ -22,6 +22,11 @@ pub(super) struct Exhaustive {
     /// Fail if fewer states than that were found in all.
     #[arg(long, default_value_t = 0)]
     at_least: u64,
+    /// Search a broken variant of the protocol, by its name in the table of `sabotage`: to see the shortest way to what it
+    /// breaks.
+    #[cfg(feature = "sabotage")]
+    #[arg(long)]
+    broken: Option<String>,
 }
 
 impl Exhaustive {
@@ -33,6 +38,12 @@ impl Exhaustive {
                 let names: Vec<_> = Bounds::all().iter().map(|bounds| bounds.name).collect();
                 bail!("one of: {}", names.join(", "));
             }
+        }
+        #[cfg(feature = "sabotage")]
+        if let Some(name) = &self.broken {
+            use raftwright_core::sabotage::{Bug, set};
+            let Some(bug) = Bug::ALL.iter().find(|bug| bug.name() == name) else { bail!("no variant has this name") };
+            set(Some(*bug));
         }
         let begun = Instant::now();
         println!(

@@ -4,6 +4,7 @@ mod exhaustive;
 mod replay;
 mod report;
 mod run;
+mod sabotage;
 mod scenario;
 mod shrink;
 
@@ -32,6 +33,8 @@ enum Action {
     Shrink(shrink::Shrink),
     /// Writes a page about one run.
     Report(report::Report),
+    /// Breaks the protocol in every known way, and sees whether that is found.
+    Sabotage(sabotage::Sabotage),
     /// Runs scenario files.
     Scenario(scenario::Scenario),
 }
@@ -45,6 +48,7 @@ impl Command {
             Action::Replay(replay) => replay.run(),
             Action::Shrink(shrink) => shrink.run(),
             Action::Report(report) => report.run(),
+            Action::Sabotage(sabotage) => sabotage.run(),
             Action::Scenario(scenario) => scenario.run(),
         }
     }

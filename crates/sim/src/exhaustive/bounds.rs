@@ -38,6 +38,8 @@ pub struct Bounds {
     /// Whether refusals arrive. A lost one is always possible, and what they cause (a leader gives up, a stream looks further
     /// back, a term is heard of) happens in other ways, too; without them there is much less in the air.
     pub refusals: bool,
+    /// Whether refused heartbeats are heard of, if other refusals are not.
+    pub refused_rounds: bool,
     /// Whether servers crash.
     pub crashes: bool,
     /// Whether connections break: a stream then starts again from what it knows.
@@ -62,13 +64,15 @@ impl Bounds {
             pre_vote: false,
             reads: false,
             refusals: false,
+            refused_rounds: false,
             crashes: true,
             breaks: false,
             transfers: false,
         }
     }
 
-    /// The searches that there are. Together they look at what the protocol promises; each alone is small enough to end.
+    /// The searches that there are. Together they look at what the protocol promises; each alone is small enough to end, but
+    /// for `refused-reads`, which is left open.
     pub fn all() -> Vec<Self> {
         let three = || SERVERS.to_vec();
         let pairs = || vec![vec![1, 2], vec![1, 3], vec![2, 3]];
@@ -101,6 +105,14 @@ impl Bounds {
                 rounds: 2,
                 reads: true,
                 ..Self::least("reads", "two terms, reads, and their rounds")
+            },
+            Self {
+                voters: three(),
+                rounds: 2,
+                reads: true,
+                refused_rounds: true,
+                crashes: false,
+                ..Self::least("refused-reads", "two terms without a crash, reads, and heartbeats that are refused")
             },
             Self {
                 voters: three(),

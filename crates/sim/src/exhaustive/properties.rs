@@ -3,7 +3,7 @@
 use raftwright_core::{LogIdOption, Message, Reply, VoteKind};
 
 use super::server::{Server, granted, promised};
-use crate::checkers::Broken;
+use crate::checkers::{Broken, is_quorum};
 use crate::core_world::store::SimStore;
 use crate::core_world::types::{LogId, SimTypes, Vote, term_of};
 use crate::world::NodeId;
@@ -73,7 +73,7 @@ pub(super) fn may_lead(leader: &Server, vote: Vote, all: [&Server; 3], last: Opt
         })
     };
     match log.membership() {
-        Some((_, membership)) if membership.is_quorum(stands) => Ok(()),
+        Some((_, membership)) if is_quorum(membership, stands) => Ok(()),
         _ => {
             let what = format!("n{} leads with {vote} without a quorum of votes on disks", leader.id);
             Err(broken("election safety", "Raft §5.2", what))
@@ -98,7 +98,7 @@ pub(super) fn may_commit(
     }
     let holds = |id: &NodeId| all.iter().any(|server| server.id == *id && server.store.durable().holds(&upto));
     let mut configs = leader.store.readable().memberships().filter(|(id, _)| id.index >= config_index);
-    if configs.any(|(_, membership)| membership.is_quorum(holds)) {
+    if configs.any(|(_, membership)| is_quorum(membership, holds)) {
         return Ok(());
     }
     let on: Vec<NodeId> = all.iter().map(|server| server.id).filter(holds).collect();

@@ -6,7 +6,7 @@ use raftwright_core::invariants::{Facts, check, check_delta};
 use raftwright_core::{
     AppendOutcome, Canonical, Effect, Effects, Identity, Input, LogIdOption, Message, Note, ReadPolicy, Replica, Reply,
     Restored, ServerState, StoredMembership, Stream, StreamEffect, StreamId, StreamInput, Tail, Ticket, Time, VoteKind,
-    Write,
+    VoteRequest, Write,
 };
 
 use super::bounds::Bounds;
@@ -246,7 +246,7 @@ impl Server {
         };
         match &said.body {
             Body::Control(Message::Vote(request)) => outranks(request.vote),
-            Body::Control(Message::Heartbeat(request)) => outranks(request.vote),
+            Body::Control(Message::Heartbeat(request)) => !bounds.refused_rounds && outranks(request.vote),
             Body::Control(Message::TransferLeader(request)) => outranks(request.vote),
             Body::Append(request) => outranks(request.vote),
             Body::Vote(response) if response.kind == VoteKind::PreVote => {
@@ -369,7 +369,7 @@ impl<'a> Step<'a> {
     fn deliver(&mut self, number: u32, said: &Said) {
         let ticket = Ticket(u64::from(number));
         match said.body.clone() {
-            Body::Control(Message::Vote(request)) => self.feed(Input::VoteRequest { ticket, request }),
+            Body::Control(Message::Vote(request)) => self.ask(ticket, request),
             Body::Control(Message::Heartbeat(request)) => self.feed(Input::Heartbeat { ticket, request }),
             Body::Control(Message::TransferLeader(request)) => self.feed(Input::TransferRequest { request }),
             Body::Vote(response) => self.feed(Input::VoteResponse(response)),
@@ -383,6 +383,17 @@ impl<'a> Step<'a> {
                 }
             }
             Body::Committed(_) | Body::Led(_) => {}
+        }
+    }
+
+    /// Somebody asks for a vote; a mere question changes nothing.
+    fn ask(&mut self, ticket: Ticket, request: VoteRequest<SimTypes>) {
+        let (kind, before) = (request.kind, self.server.replica.vote().copied());
+        self.feed(Input::VoteRequest { ticket, request });
+        let after = self.server.replica.vote().copied();
+        if kind == VoteKind::PreVote && before != after {
+            let what = format!("n{} had the vote {before:?}, is asked, and has {after:?}", self.server.id);
+            self.broken("pre-votes change nothing", "Thesis §9.6", what);
         }
     }
 
@@ -457,9 +468,7 @@ impl<'a> Step<'a> {
             Effect::CloseStream { stream } => self.server.lines.retain(|_, line| line.id != stream),
             Effect::Apply { upto } => {
                 let committed = self.server.replica.committed().index_or_zero();
-                if upto.index > committed
-                    || !self.server.store.durable().holds(&upto) && self.bounds.unfinished_writes > 0
-                {
+                if upto.index > committed || !self.server.store.durable().holds(&upto) {
                     self.broken(
                         "only what is committed and durable is applied",
                         "Raft §5.3",
@@ -523,7 +532,8 @@ impl<'a> Step<'a> {
             Reply::Vote(response) if !response.granted && !self.bounds.refusals => {}
             Reply::Vote(response) => self.say(asker, Body::Vote(response)),
             Reply::Heartbeat(response) if response.accepted && !self.bounds.reads => {}
-            Reply::Heartbeat(response) if !response.accepted && !self.bounds.refusals => {}
+            Reply::Heartbeat(response)
+                if !(response.accepted || self.bounds.refusals || self.bounds.refused_rounds) => {}
             Reply::Heartbeat(response) => self.say(asker, Body::Heartbeat(response)),
             Reply::Append(response) => {
                 if let Some(Said { body: Body::Append(request), .. }) = &asked {
@@ -586,8 +596,13 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn finish(self) -> Stepped {
+    fn finish(mut self) -> Stepped {
         let (was_leading, committed, last, config_index) = self.before;
+        let (in_use, in_log) = (self.server.replica.membership().log_id, self.server.store.readable().membership());
+        if in_use != in_log.map(|(id, _)| id) {
+            let what = format!("n{} uses {in_use:?}, the newest in its log is {in_log:?}", self.server.id);
+            self.broken("the newest membership in the log is in force", "Raft §6", what);
+        }
         let terms = self.bounds.terms;
         let Self { server, found, .. } = self;
         let Found { mut said, log_changed, leads, memberships, broken, beyond } = found;
