@@ -141,6 +141,16 @@ pub struct Executor {
     rng: Rng,
 }
 
+/// Tasks hold the runtime that holds them: a world that ends has to let go of them, or it would stay in memory for ever.
+impl Drop for Executor {
+    fn drop(&mut self) {
+        let nodes: Vec<NodeId> = self.shared.lock().nodes.keys().copied().collect();
+        for node in nodes {
+            self.kill_node(node);
+        }
+    }
+}
+
 impl Executor {
     /// An executor at the start of time.
     pub fn new(rng: Rng) -> Self {
