@@ -22,6 +22,8 @@ struct Known {
     wiped: bool,
     /// The vote under which it last began to lead.
     led: Option<Vote>,
+    /// The index of its first entry then.
+    led_from: u64,
     committed: u64,
     /// The last snapshot that its state machine has installed.
     installed: Option<Base>,
@@ -30,6 +32,21 @@ struct Known {
 }
 
 impl Known {
+    /// How far the log was committed for certain when a write was submitted, if `upto` is how far it was at the end of that
+    /// moment. What a leader appends in one breath with a commit builds on its latest membership and on an entry of its own
+    /// term; what is beyond these may have been committed only by a membership that comes with the write.
+    fn committed_before(&self, write: &Write<SimTypes>, upto: LogId) -> Option<LogId> {
+        let log = self.store.readable();
+        let certain = match write {
+            Write::Append(_) => {
+                let built_on = log.membership().map_or(0, |(id, _)| id.index).max(self.led_from);
+                if upto.index > built_on { log.log_id_at(built_on)? } else { upto }
+            }
+            Write::Vote(_) | Write::Truncate { .. } | Write::Purge { .. } => upto,
+        };
+        log.holds(&certain).then_some(certain)
+    }
+
     /// The vote under which it leads.
     fn leading(&self) -> Option<Vote> {
         let vote = self.store.readable().vote?;
@@ -116,16 +133,12 @@ impl Judge {
     /// The property that is broken.
     pub fn hear(&mut self, reports: impl Iterator<Item = Report>, commits: &[(NodeId, LogId)]) -> Result<(), Broken> {
         for report in reports {
-            // What a leader appends in one breath with a commit may build on it; what it commits is in its log before.
-            if let Act::Submitted(..) = report.act
+            if let Act::Submitted(_, write) = &report.act
                 && let Some((node, upto)) = commits.iter().find(|(node, _)| *node == report.node)
-                && self
-                    .known
-                    .0
-                    .get(node)
-                    .is_some_and(|known| known.boot == report.boot && known.store.readable().holds(upto))
+                && let Some(known) = self.known.0.get(node).filter(|known| known.boot == report.boot)
+                && let Some(upto) = known.committed_before(write, *upto)
             {
-                self.committed(*node, *upto)?;
+                self.committed(*node, upto)?;
             }
             self.hear_one(report)?;
         }
@@ -224,6 +237,7 @@ impl Judge {
                     && known.led.is_none_or(|led| led.leader_id != vote.leader_id)
                 {
                     known.led = Some(vote);
+                    known.led_from = entries.first().map_or(0, |entry| entry.log_id.index);
                     self.elections += 1;
                     self.last_leader = Some((node, vote.term()));
                     self.fact(node, Fact::BecameLeader { vote })?;
