@@ -1,9 +1,13 @@
 //! What a node says of itself: every line names node, term and role.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
+use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use crate::fixture::{Cluster, Standard, put};
 
@@ -22,25 +26,41 @@ impl Write for Paper {
     }
 }
 
+thread_local! {
+    /// Where this thread's lines go; nothing is kept of threads without one.
+    static PAPER: RefCell<Option<Paper>> = const { RefCell::new(None) };
+}
+
+/// Listens in all threads. A listener of one thread alone is not enough: a place in the code that another test's thread comes to
+/// first may find nobody there, and is then silent for everyone until listeners change.
+fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let lines = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .without_time()
+            .with_span_events(FmtSpan::NEW)
+            .with_writer(|| PAPER.with_borrow(|paper| paper.clone().unwrap_or_default()))
+            .with_filter(dynamic_filter_fn(|_, _| PAPER.with_borrow(Option::is_some)));
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines)).unwrap();
+        // For what was come to while it was being set.
+        tracing::callsite::rebuild_interest_cache();
+    });
+}
+
 /// What is said while a cluster elects a leader, writes, loses its leader, and ends.
 async fn lines() -> Vec<String> {
+    listen();
     let paper = Paper::default();
-    let on = paper.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .without_time()
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::NEW)
-        .with_writer(move || on.clone())
-        .finish();
     // The runtime of this test has this thread alone.
-    let _guard = tracing::subscriber::set_default(subscriber);
+    PAPER.set(Some(paper.clone()));
     let cluster = Cluster::<Standard>::of([1, 2, 3]).await;
     let leader = cluster.leader().await;
     cluster.raft(leader).client_write(put("a", 1)).await.unwrap();
     cluster.router.isolate(leader);
     cluster.leader_other_than(&[leader]).await;
     cluster.wait(leader).metrics(|m| m.current_leader.is_none(), "it has given way").await.unwrap();
+    PAPER.set(None);
     let said = paper.0.lock().unwrap().clone();
     String::from_utf8(said).unwrap().lines().map(str::to_owned).collect()
 }
