@@ -4,7 +4,7 @@ mod wal;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: bench wal [--rounds N] [--millis N] [--dir PATH] [--only NAME]\n\
+const USAGE: &str = "usage: bench wal [--rounds N] [--millis N] [--dir PATH] [--only NAME] [--load COLUMN]\n\
     measures durable logs; --dir is on the disk to measure (default: the current directory)";
 
 fn main() -> ExitCode {

@@ -45,8 +45,9 @@ struct Competitor {
     open: fn(&Path, Load) -> Box<dyn Session>,
 }
 
-const COMPETITORS: [Competitor; 6] = [
+const COMPETITORS: [Competitor; 7] = [
     Competitor { name: "raftwright-wal", open: ours::open },
+    Competitor { name: "raftwright-wal, zeroed before", open: ours::open_zeroed },
     Competitor { name: "bare loop", open: bare::open },
     Competitor { name: "bare loop, zeroing counted", open: bare::open_unzeroed },
     Competitor { name: "raft-engine, no compression", open: engine::open_plain },
@@ -71,10 +72,13 @@ struct Options {
     measured: Duration,
     dir: PathBuf,
     only: Option<String>,
+    /// The column that is measured, counted from 1; all of them if not said.
+    load: Option<usize>,
 }
 
 fn options(args: &[String]) -> Result<Options, String> {
-    let mut options = Options { rounds: 5, measured: Duration::from_millis(700), dir: ".".into(), only: None };
+    let mut options =
+        Options { rounds: 5, measured: Duration::from_millis(700), dir: ".".into(), only: None, load: None };
     let mut args = args.iter();
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -84,6 +88,7 @@ fn options(args: &[String]) -> Result<Options, String> {
             "--millis" => options.measured = Duration::from_millis(number()? as u64),
             "--dir" => options.dir = value.into(),
             "--only" => options.only = Some(value.clone()),
+            "--load" => options.load = Some(number()?),
             _ => return Err(format!("{name} is unknown\n{}", crate::USAGE)),
         }
     }
@@ -98,6 +103,9 @@ pub fn run(args: &[String]) -> Result<(), String> {
     let mut rates = vec![vec![Vec::new(); LOADS.len()]; competitors.len()];
     for round in 0..options.rounds {
         for (column, load) in LOADS.into_iter().enumerate() {
+            if options.load.is_some_and(|only| only != column + 1) {
+                continue;
+            }
             for (row, competitor) in competitors.iter().enumerate() {
                 let dir = tempfile::tempdir_in(&options.dir).map_err(|error| error.to_string())?;
                 rates[row][column].push(measure(competitor, dir.path(), load, options.measured));
@@ -119,6 +127,9 @@ pub fn run(args: &[String]) -> Result<(), String> {
 }
 
 fn cell(rates: &mut [f64]) -> String {
+    if rates.is_empty() {
+        return "-".into();
+    }
     rates.sort_by(f64::total_cmp);
     let [low, middle, high] = [rates[0], rates[rates.len() / 2], rates[rates.len() - 1]];
     format!("{middle:.0} ({low:.0} to {high:.0})")

@@ -38,7 +38,8 @@ pub(super) fn open_plain(dir: &Path, load: Load) -> Box<dyn Session> {
 /// The default of compressing batches from 8 KiB on, and data that gain from it.
 pub(super) fn open_compressing(dir: &Path, load: Load) -> Box<dyn Session> {
     let text = |number: usize| format!("{{\"key\": \"user{number:08}\", \"value\": \"some text, over and over\"}} ");
-    let payloads = (0..PAYLOADS).map(|number| text(number).into_bytes().into_iter().cycle().take(ENTRY_BYTES).collect());
+    let payloads =
+        (0..PAYLOADS).map(|number| text(number).into_bytes().into_iter().cycle().take(ENTRY_BYTES).collect());
     start(dir, load, ReadableSize::kb(8), payloads.collect())
 }
 

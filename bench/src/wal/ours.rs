@@ -7,8 +7,8 @@ use std::thread::{self, Thread};
 
 use bytes::Bytes;
 use raftwright_wal::{
-    Completion, DataDir, DataDirOptions, Log, Op, Opened, RawEntry, RawLogId, RealDisk, WalError, WalOptions, WalThread,
-    open as open_log,
+    Completion, DataDir, DataDirOptions, Log, Op, Opened, RawEntry, RawLogId, RealDisk, WalError, WalOptions,
+    WalThread, open as open_log,
 };
 
 use super::{Load, PAYLOADS, Session, noise};
@@ -34,9 +34,21 @@ struct Ours {
     _thread: WalThread<RealDisk, Token>,
 }
 
+/// With its defaults.
 pub(super) fn open(dir: &Path, _: Load) -> Box<dyn Session> {
-    let data = DataDir::open(RealDisk, &dir.join("node"), DataDirOptions { node_id: 1, random: 1 }).expect("a directory");
-    let Opened { log, writer, .. } = open_log(Arc::new(data), WalOptions::default()).expect("a new log");
+    start(dir, WalOptions::default())
+}
+
+/// With a first segment that is long enough for the whole measurement, and zeroed before it begins, as the blocks of the bare
+/// loop are.
+pub(super) fn open_zeroed(dir: &Path, _: Load) -> Box<dyn Session> {
+    start(dir, WalOptions { segment_bytes: 1 << 30, first_segment_bytes: 1 << 30, ..WalOptions::default() })
+}
+
+fn start(dir: &Path, options: WalOptions) -> Box<dyn Session> {
+    let data =
+        DataDir::open(RealDisk, &dir.join("node"), DataDirOptions { node_id: 1, random: 1 }).expect("a directory");
+    let Opened { log, writer, .. } = open_log(Arc::new(data), options).expect("a new log");
     let thread = WalThread::spawn(writer).expect("a thread");
     Box::new(Ours { log, next: Mutex::new(1), payloads: noise(), _thread: thread })
 }

@@ -60,7 +60,8 @@ impl Session for Running {
             let mut state = self.state.lock().expect("no caller has panicked");
             let first = state.next;
             state.next += batch as u64;
-            let entries = (first..state.next).map(|index| ((1, index), self.payloads[index as usize % PAYLOADS].clone()));
+            let entries =
+                (first..state.next).map(|index| ((1, index), self.payloads[index as usize % PAYLOADS].clone()));
             let entries: Vec<_> = entries.collect();
             state.log.append(entries).expect("an append");
             state.log.flush(sender).expect("a flush");
