@@ -86,6 +86,3 @@ impl Pace {
         window.max(min).min(max)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -17,6 +17,15 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn create(&self, path: &Path) -> io::Result<Self::File>;
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Self::File>;
+    /// As [`create`](Self::create), for a file whose writes should go around the operating system's cache where it can do that:
+    /// they are long, whole sectors from aligned memory, and hardly ever read again. Reads see them all the same.
+    fn create_direct(&self, path: &Path) -> io::Result<Self::File> {
+        self.create(path)
+    }
+    /// As [`open`](Self::open), for such a file.
+    fn open_direct(&self, path: &Path) -> io::Result<Self::File> {
+        self.open(path)
+    }
     /// Gives a file another name in the same directory; an existing file of that name is replaced atomically.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.

@@ -4,6 +4,7 @@
 //! batches). In production a [`WalThread`] drives the writer; a simulator drives it itself. Everything goes through the
 //! [`Disk`] trait.
 
+mod aligned;
 mod data_dir;
 mod disk;
 mod end;
@@ -43,7 +44,7 @@ pub use inspect::{
 };
 pub use log::{Completion, Log, Refused};
 pub use metrics::{FLUSH_BUCKETS, FlushTimes, WalMetrics};
-pub use options::{FIRST_SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions};
+pub use options::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions};
 pub use read_queue::READS_MAX;
 pub use real_disk::{RealDisk, RealFile, RealLock};
 pub use record::{APPEND_ENTRIES_MAX, Extent, Op, PAYLOAD_BYTES_MAX, RawEntry, RawLogId, VOTE_BYTES_MAX};

@@ -85,7 +85,7 @@ pub(crate) enum Phase {
 /// An open segment file.
 pub(crate) struct Segment<F> {
     pub(crate) path: PathBuf,
-    pub(crate) file: F,
+    pub(crate) file: Arc<F>,
 }
 
 pub(crate) struct State<F, T> {

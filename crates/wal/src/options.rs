@@ -7,15 +7,14 @@ use crate::format::SECTOR;
 pub const SEGMENT_BYTES_MIN: u64 = 16 * SECTOR as u64;
 /// Largest segment, in bytes: offsets in it have 32 bits, and a batch larger than a segment must still fit.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
-/// Size of the first segment of a new log; each one after has twice the size of the one before, up to
-/// [`WalOptions::segment_bytes`]. A small log thus takes little room, and opening a new one does not wait for zeroes.
-pub const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
-
 /// Sizes and bounds. All are in bytes unless they say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WalOptions {
     /// Size of a segment file.
     pub segment_bytes: u64,
+    /// Size of the first segment of a new log, where that is less; each one after has twice the size of the one before, up to
+    /// the usual one. A small log thus takes little room, and opening a new one does not wait long for the zeroes in it.
+    pub first_segment_bytes: u64,
     /// A batch takes no further write once it holds this much.
     pub batch_bytes_max: usize,
     /// Bound of the queue in bytes: further appends are refused as busy while this much waits.
@@ -32,6 +31,7 @@ impl Default for WalOptions {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
+            first_segment_bytes: 4 << 20,
             batch_bytes_max: 4 << 20,
             queue_bytes_max: 256 << 20,
             queue_ops_max: 64 << 10,
@@ -46,6 +46,7 @@ impl WalOptions {
         let sector = SECTOR as u64;
         let checks = [
             ("segment_bytes", self.segment_bytes, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
+            ("first_segment_bytes", self.first_segment_bytes, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
             ("batch_bytes_max", self.batch_bytes_max as u64, 1, SEGMENT_BYTES_MAX / 4),
             ("queue_bytes_max", self.queue_bytes_max as u64, 1, u64::MAX),
             ("queue_ops_max", self.queue_ops_max as u64, 1, u64::MAX),

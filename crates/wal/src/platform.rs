@@ -57,6 +57,32 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
     Ok(())
 }
 
+/// Opens a file once more so that writes go around the system's cache, if the system can do that for this file.
+#[cfg(target_os = "linux")]
+pub(crate) fn open_direct(path: &Path) -> Option<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flag = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).ok()?;
+    std::fs::OpenOptions::new().write(true).custom_flags(flag).open(path).ok()
+}
+
+/// Others have no such thing, or nothing that is worth it.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn open_direct(_path: &Path) -> Option<File> {
+    None
+}
+
+/// True when a write around the cache failed because its length, its place or its memory are not aligned as this file wants it.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_misaligned(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error())
+}
+
+/// There are no such writes.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_misaligned(_error: &io::Error) -> bool {
+    false
+}
+
 /// Reserves blocks and sets the length. A file system that cannot reserve gets its length set only.
 #[cfg(target_os = "linux")]
 pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {

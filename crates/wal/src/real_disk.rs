@@ -3,8 +3,11 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::aligned::is_aligned;
 use crate::disk::{Disk, DiskFile};
+use crate::format::SECTOR;
 use crate::platform;
 
 /// [`Disk`] on the operating system's file system.
@@ -13,22 +16,61 @@ pub struct RealDisk;
 
 /// A file of [`RealDisk`].
 #[derive(Debug)]
-pub struct RealFile(File);
+pub struct RealFile {
+    file: File,
+    /// The same file, for writes around the system's cache. Copying into the cache costs more than the write itself where the
+    /// cache has to find a page first, and what is in it twice helps nobody: recent entries are in memory anyway.
+    direct: Option<File>,
+    /// The file wants another alignment than ours.
+    misaligned: AtomicBool,
+}
+
+impl RealFile {
+    fn cached(file: File) -> Self {
+        Self { file, direct: None, misaligned: AtomicBool::new(false) }
+    }
+
+    fn around_cache(file: File, path: &Path) -> Self {
+        Self { file, direct: platform::open_direct(path), misaligned: AtomicBool::new(false) }
+    }
+
+    /// Where a write goes around the cache.
+    fn direct_for(&self, bytes: &[u8], offset: u64) -> Option<&File> {
+        let aligned = offset.is_multiple_of(SECTOR as u64) && bytes.len().is_multiple_of(SECTOR) && is_aligned(bytes);
+        self.direct.as_ref().filter(|_| aligned && !self.misaligned.load(Ordering::Relaxed))
+    }
+}
 
 /// A held lock of [`RealDisk`]; the operating system releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct RealLock(#[allow(dead_code, reason = "the open file is the lock")] File);
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
 
 impl Disk for RealDisk {
     type File = RealFile;
     type Lock = RealLock;
 
     fn create(&self, path: &Path) -> io::Result<RealFile> {
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path).map(RealFile)
+        create(path).map(RealFile::cached)
     }
 
     fn open(&self, path: &Path) -> io::Result<RealFile> {
-        OpenOptions::new().read(true).write(true).open(path).map(RealFile)
+        open(path).map(RealFile::cached)
+    }
+
+    fn create_direct(&self, path: &Path) -> io::Result<RealFile> {
+        create(path).map(|file| RealFile::around_cache(file, path))
+    }
+
+    fn open_direct(&self, path: &Path) -> io::Result<RealFile> {
+        open(path).map(|file| RealFile::around_cache(file, path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -68,27 +110,73 @@ impl Disk for RealDisk {
 
 impl DiskFile for RealFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        platform::write_all_at(&self.0, bytes, offset)
+        if let Some(direct) = self.direct_for(bytes, offset) {
+            match platform::write_all_at(direct, bytes, offset) {
+                Err(error) if platform::is_misaligned(&error) => self.misaligned.store(true, Ordering::Relaxed),
+                written => return written,
+            }
+        }
+        platform::write_all_at(&self.file, bytes, offset)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        platform::read_at(&self.0, buffer, offset)
+        platform::read_at(&self.file, buffer, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn write_behind(&self, offset: u64, len: u64) -> io::Result<()> {
-        platform::write_behind(&self.0, offset, len);
+        platform::write_behind(&self.file, offset, len);
         Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        platform::allocate(&self.0, len)
+        platform::allocate(&self.file, len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aligned::AlignedBuffer;
+
+    /// Writes around the cache and through it, beside each other and over each other, are all seen by reads.
+    #[test]
+    fn it_does_not_matter_which_way_a_write_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = RealDisk.create_direct(&path).unwrap();
+        file.allocate(64 << 10).unwrap();
+        let mut model = vec![0; 64 << 10];
+        let mut random = 7u64;
+        for round in 0..400 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (at, len) = ((random >> 33) as usize % 100 * SECTOR, 1 + (1 + (random >> 45) as usize % 8) * SECTOR);
+            let content: Vec<u8> = (0..len).map(|byte| (byte + round) as u8).collect();
+            if round % 3 == 0 {
+                // Neither as long as whole sectors nor in aligned memory.
+                file.write_at(&content, at as u64).unwrap();
+            } else {
+                let content = AlignedBuffer::of(&content[1..]);
+                assert_eq!(file.direct_for(content.content(), at as u64).is_some(), file.direct.is_some());
+                file.write_at(content.content(), at as u64).unwrap();
+            }
+            let content = if round % 3 == 0 { &content[..] } else { &content[1..] };
+            model[at..at + content.len()].copy_from_slice(content);
+            if round % 5 == 0 {
+                let mut read = vec![1; model.len()];
+                assert_eq!(file.read_at(&mut read, 0).unwrap(), read.len());
+                assert!(read == model, "round {round}");
+            }
+        }
+        file.sync_data().unwrap();
+        assert!(std::fs::read(&path).unwrap() == model);
+        assert!(file.direct_for(AlignedBuffer::of(&[1; SECTOR]).content(), 100).is_none(), "not at a sector");
     }
 }

@@ -1,9 +1,11 @@
 //! Reading a log back: every batch and every record gets a verdict, and what was acknowledged is never cut.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::aligned::AlignedBuffer;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{DiskError, Finding, OpenError, shown};
 use crate::format::{
@@ -148,7 +150,7 @@ pub(crate) fn open_segment<D: Disk>(
     meta: &Meta,
 ) -> Result<Opened<D::File>, OpenError> {
     let failed = |action, error| OpenError::from(DiskError::new(action, path, &error));
-    let file = disk.open(path).map_err(|error| failed("open", error))?;
+    let file = disk.open_direct(path).map_err(|error| failed("open", error))?;
     let len = file.len().map_err(|error| failed("read", error))?;
     let read_front = |most: usize| {
         let mut front = vec![0; most.min(usize::try_from(len).unwrap_or(usize::MAX))];
@@ -252,8 +254,9 @@ impl Replay {
         let Some(active) = opened.last().map(|segment| segment.header.clone()) else {
             return Err(lost("there is no segment".into()));
         };
-        let segments =
-            opened.into_iter().map(|opened| (opened.sequence, Segment { path: opened.path, file: opened.file }));
+        let segments = opened
+            .into_iter()
+            .map(|opened| (opened.sequence, Segment { path: opened.path, file: Arc::new(opened.file) }));
         Ok(Recovered {
             index: self.index,
             vote: self.vote,
@@ -566,7 +569,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
         };
         let Some(next) = self.next.filter(|_| !sealed) else { return Ok(()) };
         let sector = sole_sector(Role::Seal, replay.number, next.before, salt, at as u64);
-        self.write(&sector, at)
+        self.write(sector.content(), at)
     }
 
     /// Readies the end of the last segment for writing. The last batch may never have been flushed, or its flush may
@@ -605,7 +608,7 @@ pub(crate) fn copy_of_vote(batch: &Batch<'_>, head: &Head) -> Option<Bytes> {
 
 /// A mark or a seal: a header that stands alone in its sector, written after everything up to the batch before `number`
 /// was made durable.
-pub(crate) fn sole_sector(role: Role, number: u64, before: u32, salt: u64, position: u64) -> [u8; SECTOR] {
+pub(crate) fn sole_sector(role: Role, number: u64, before: u32, salt: u64, position: u64) -> AlignedBuffer {
     let header = BatchHeader {
         role,
         total_len: 0,
@@ -616,7 +619,7 @@ pub(crate) fn sole_sector(role: Role, number: u64, before: u32, salt: u64, posit
         zero_sectors: 0,
         trailer_len: 0,
     };
-    let mut sector = [0; SECTOR];
-    sector[..BATCH_HEADER_LEN].copy_from_slice(&header.encode(salt, position));
+    let mut sector = AlignedBuffer::of(&header.encode(salt, position));
+    sector.resize(SECTOR);
     sector
 }

@@ -1,7 +1,9 @@
-//! The two threads of a log: one drives the writer, one reads what has left the memory.
+//! The threads of a log: one drives the writer, one zeroes the next segment, one tells the callers of large batches, and one
+//! reads what has left the memory.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SendError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::log::{Completion, Log, Phase, Shared};
 use crate::read_queue::{Asker, ReadQueue};
+use crate::segments::Chore;
 use crate::writer::Writer;
 
 /// The writer's thread. Dropping this closes the log: the thread finishes what is queued, syncs it, and ends. It is not
@@ -31,7 +34,12 @@ impl<D: Disk, T: Completion> WalThread<D, T> {
     /// The operating system has no thread to give.
     pub fn spawn(mut writer: Writer<D, T>) -> Result<Self, OpenError> {
         let shared = Arc::clone(writer.shared());
-        spawn("raftwright-wal", move || run(&mut writer))?;
+        // One at a time: the writer begins the next when it has seen the end of the one before.
+        let (chores, jobs) = sync_channel::<Chore<D::File>>(1);
+        spawn("raftwright-zero", move || jobs.into_iter().for_each(Chore::run))?;
+        writer.hand_chores_to(chores);
+        let answers = Answers::spawn()?;
+        spawn("raftwright-wal", move || run(&mut writer, &answers))?;
         Ok(Self { shared })
     }
 }
@@ -64,33 +72,98 @@ pub(crate) fn spawn_reader<D: Disk, T: Completion>(log: Log<D, T>) -> Result<Ask
     Ok(asker)
 }
 
-fn run<D: Disk, T: Completion>(writer: &mut Writer<D, T>) {
+fn run<D: Disk, T: Completion>(writer: &mut Writer<D, T>, answers: &Answers<T>) {
     let shared = Arc::clone(writer.shared());
     let mut pace = Pace::default();
     // An error means that the store is poisoned and everybody knows.
-    while let Ok(taken) = writer.write_batch() {
+    loop {
+        let begin = now();
+        let Ok(taken) = writer.write_batch() else { return };
         if taken > 0 {
-            let begin = now();
+            let written = now();
             if writer.sync().is_err() {
                 return;
             }
-            let took = begin.elapsed();
-            shared.counters.flush_took(took);
-            let answered = writer.complete();
-            writer.housekeep();
-            pace.gather(&shared, answered, took);
+            let durable = now();
+            shared.counters.flush_took(durable - written);
+            if answers.take(writer.in_hand()) {
+                answers.complete(writer.take_durable());
+                writer.housekeep();
+            } else {
+                let answered = writer.complete();
+                writer.housekeep();
+                pace.gather(&shared, answered, durable - begin);
+            }
             continue;
-        }
-        if !writer.is_held_up() {
-            writer.mark();
         }
         if writer.housekeep() {
             continue;
+        }
+        if !writer.is_held_up() {
+            if rests(&shared) {
+                continue;
+            }
+            writer.mark();
+            if writer.use_leisure() {
+                continue;
+            }
         }
         if !wait(&shared, writer.is_held_up()) {
             // Failing to close cleanly loses nothing: the next start does without the mark.
             let _ = writer.close();
             return;
+        }
+    }
+}
+
+/// How long nothing was written when the writer turns to what can wait, a mark first: the next batch would have to wait for it.
+const LEISURE_AFTER: Duration = Duration::from_millis(20);
+
+/// Waits a moment for the next write; false if none came, or the log is closed.
+fn rests<F, T>(shared: &Shared<F, T>) -> bool {
+    let mut state = shared.lock();
+    if state.queue.is_empty() && matches!(state.phase, Phase::Open) {
+        state.wakes_at = Some(1);
+        state = shared.wake.wait_timeout(state, LEISURE_AFTER).unwrap_or_else(PoisonError::into_inner).0;
+        state.wakes_at = None;
+    }
+    !state.queue.is_empty()
+}
+
+/// Most batches whose callers wait to be told. With so many the writer waits, and so does every batch behind them.
+const UNTOLD_MAX: usize = 4;
+
+/// A thread that tells the callers of large batches. Waking a caller can take longer than its share of a flush; so while some
+/// are told, the next batch is already being written.
+struct Answers<T> {
+    batches: SyncSender<Vec<T>>,
+    untold: Arc<AtomicUsize>,
+}
+
+impl<T: Completion> Answers<T> {
+    fn spawn() -> Result<Self, OpenError> {
+        let (batches, durable) = sync_channel::<Vec<T>>(UNTOLD_MAX);
+        let untold = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&untold);
+        spawn("raftwright-told", move || {
+            for batch in durable {
+                batch.into_iter().for_each(|token| token.complete(Ok(())));
+                count.fetch_sub(1, Ordering::Release);
+            }
+        })?;
+        Ok(Self { batches, untold })
+    }
+
+    /// Whether a batch with so many callers goes this way. A small one does if it would overtake another.
+    fn take(&self, callers: usize) -> bool {
+        callers >= MANY || self.untold.load(Ordering::Acquire) > 0
+    }
+
+    fn complete(&self, batch: Vec<T>) {
+        self.untold.fetch_add(1, Ordering::Relaxed);
+        if let Err(SendError(batch)) = self.batches.send(batch) {
+            // The thread ended in a panic of a caller's code.
+            batch.into_iter().for_each(|token| token.complete(Ok(())));
         }
     }
 }
@@ -124,16 +197,18 @@ fn wait<F, T>(shared: &Shared<F, T>, held_up: bool) -> bool {
 const GATHER_MAX: Duration = Duration::from_millis(4);
 /// How long the writer looks for a single caller's next write before its thread goes to sleep: about what waking it costs.
 const SPIN_MAX: Duration = Duration::from_micros(40);
+/// From how many callers on a batch's callers are told by a thread of their own.
+const MANY: usize = 8;
 /// Most flushes in a row that begin at once after callers did not come back.
 const SKIPS_MAX: u32 = 64;
 
 /// Group commit when everybody waits for an answer: who was just answered is likely to come back with the next write. To
 /// flush at once would split them into two halves that wait for each other's flushes, and each flush costs the same
 /// however many share it. So the writer waits a moment for them, no longer than a flush takes, and gives up for a while
-/// where they do not come.
+/// where they do not come. Of many it does not wait for any: while some are told, others are written.
 #[derive(Default)]
 struct Pace {
-    /// About how long a flush takes.
+    /// About how long writing and flushing a batch takes.
     flush: Duration,
     /// How many flushes still begin at once.
     skips: u32,

@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
 
 use bytes::Bytes;
 
@@ -19,13 +20,10 @@ use crate::index_files::{IndexJobs, remove_index, remove_orphans};
 use crate::ledger::Ledger;
 use crate::log::{Completion, Log, Phase, Queued, Segment, Shared, State};
 use crate::metrics::Counters;
-use crate::options::{FIRST_SEGMENT_BYTES, WalOptions};
+use crate::options::WalOptions;
 use crate::record::{Extent, Op, RawLogId};
 use crate::recovery::{Indexes, Recovered, recover, segment_name, sole_sector};
-use crate::segments::{Spare, make_segment, remove_leftovers};
-
-/// Usual length of a batch, in bytes, up to which segments are zeroed before they are used. Measured with `bench wal`.
-const ZEROING_PAYS_MAX: u64 = 64 << 10;
+use crate::segments::{Chore, Spare, make_segment, remove_leftovers};
 
 /// The end of the log, where the next batch goes.
 struct Active<F> {
@@ -98,9 +96,9 @@ pub struct Writer<D: Disk, T: Completion> {
     held: Option<(Vec<Taken>, Option<u64>)>,
     placed: Vec<Placed>,
     spare: Spare<D::File>,
+    /// Takes the zeroes of the next segment; without it, whoever calls [`housekeep`](Self::housekeep) writes them.
+    chores: Option<SyncSender<Chore<D::File>>>,
     indexes: IndexJobs<D::File>,
-    /// About how long the last batches were, in bytes.
-    usual_len: u64,
     /// A mark stands at the end of the log.
     marked: bool,
     /// The chain is broken at the end of the active segment: go on in a fresh one.
@@ -208,7 +206,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         held: None,
         placed: Vec::new(),
         spare: Spare::None,
-        usual_len: 0,
+        chores: None,
         marked: false,
         must_roll: before.is_none(),
         _end: end,
@@ -224,7 +222,7 @@ fn create<D: Disk>(dir: &DataDir<D>, options: &WalOptions) -> Result<Recovered<D
         incarnation: meta.incarnation,
         salt: salt(dir.random(), 1),
         sequence: 1,
-        size: options.segment_bytes.min(FIRST_SEGMENT_BYTES),
+        size: options.segment_bytes.min(options.first_segment_bytes),
         before: 0,
         first_batch: 1,
         durable_through: 0,
@@ -262,6 +260,11 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     /// thread. It is called on the thread that submits, and must not block.
     pub fn on_work(&self, wake: Arc<dyn Fn() + Send + Sync>) {
         self.shared.lock().on_work = Some(wake);
+    }
+
+    /// From now on the zeroes of the next segment go to the thread that holds the other end.
+    pub(crate) fn hand_chores_to(&mut self, chores: SyncSender<Chore<D::File>>) {
+        self.chores = Some(chores);
     }
 
     /// True when writes are queued.
@@ -326,8 +329,30 @@ impl<D: Disk, T: Completion> Writer<D, T> {
 
     /// Completes the tokens of the batch in hand, in the order of their submission, and returns their number.
     pub fn complete(&mut self) -> usize {
-        if self.step != Step::Durable {
+        let count = self.in_hand.len();
+        if !self.settle_batch() {
             return 0;
+        }
+        for token in self.in_hand.drain(..) {
+            token.complete(Ok(()));
+        }
+        count
+    }
+
+    /// As [`complete`](Self::complete), but the tokens, all of which are to be completed with `Ok`, are left to the caller.
+    pub(crate) fn take_durable(&mut self) -> Vec<T> {
+        if self.settle_batch() { std::mem::take(&mut self.in_hand) } else { Vec::new() }
+    }
+
+    /// Number of tokens in hand.
+    pub(crate) fn in_hand(&self) -> usize {
+        self.in_hand.len()
+    }
+
+    /// Ends a batch that is durable; false if there is none. Its tokens are still in hand.
+    fn settle_batch(&mut self) -> bool {
+        if self.step != Step::Durable {
+            return false;
         }
         self.step = Step::Idle;
         let mut state = self.shared.lock();
@@ -337,13 +362,9 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         }
         state.index.evict(self.shared.options.recent_bytes_max);
         drop(state);
-        let count = self.in_hand.len();
         Counters::add(&self.shared.counters.batches, 1);
-        Counters::add(&self.shared.counters.writes, count);
-        for token in self.in_hand.drain(..) {
-            token.complete(Ok(()));
-        }
-        count
+        Counters::add(&self.shared.counters.writes, self.in_hand.len());
+        true
     }
 
     /// All three steps of one batch, if anything is queued.
@@ -380,7 +401,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         }
         let Active { position, before, header, segment, .. } = &self.active;
         let sector = sole_sector(Role::Mark, self.next_batch, *before, header.salt, *position);
-        if let Err(error) = segment.file.write_at(&sector, *position) {
+        if let Err(error) = segment.file.write_at(sector.content(), *position) {
             let error = DiskError::new("write", &segment.path, &error);
             self.poison(error);
         }
@@ -481,12 +502,12 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         // Not before: the header of a new segment says what holds without this batch.
         self.vote = vote;
         self.committed = self.committed.max(committed);
-        self.encode(batch, records).map_err(Unwritten::Failed)
+        self.encode(batch, records, len as usize).map_err(Unwritten::Failed)
     }
 
-    fn encode(&mut self, batch: &[Taken], records: usize) -> Result<(), DiskError> {
+    fn encode(&mut self, batch: &[Taken], records: usize, len: usize) -> Result<(), DiskError> {
         let Active { position, before, .. } = self.active;
-        self.encoder.begin(records, self.active.header.salt, position, before);
+        self.encoder.begin(records, len, self.active.header.salt, position, before);
         for queued in batch {
             match &queued.op {
                 Op::Vote(vote) => {
@@ -526,7 +547,6 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         let segment = &self.active.segment;
         segment.file.write_at(bytes, position).map_err(|error| DiskError::new("write", &segment.path, &error))?;
         Counters::add(&self.shared.counters.bytes, bytes.len());
-        self.usual_len = (self.usual_len * 7 + bytes.len() as u64) / 8;
         self.active.position += bytes.len() as u64;
         self.active.before = after;
         self.next_batch += 1;
@@ -544,7 +564,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         let sequence = self.active.sequence + 1;
         let area = SegmentHeader::area_len(self.vote.as_ref().map_or(0, Bytes::len)) as u64;
         let needed = area + len + SECTOR as u64;
-        let spare = std::mem::replace(&mut self.spare, Spare::None);
+        let spare = std::mem::replace(&mut self.spare, Spare::None).settle();
         let size = spare.ready_size().unwrap_or_else(|| self.next_size()).max(needed);
         let header = SegmentHeader {
             node_id: meta.node_id,
@@ -584,14 +604,8 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         let Active { position, before, header, segment, .. } = &self.active;
         let sector = sole_sector(Role::Seal, self.next_batch, *before, header.salt, *position);
         let failed = |action, error| DiskError::new(action, &segment.path, &error);
-        segment.file.write_at(&sector, *position).map_err(|error| failed("write", error))?;
+        segment.file.write_at(sector.content(), *position).map_err(|error| failed("write", error))?;
         segment.file.sync_data().map_err(|error| failed("sync", error))
-    }
-
-    /// Overwriting blocks saves each flush a journal commit, and costs writing the segment twice: worth it while batches are
-    /// short.
-    fn zeroing_pays(&self) -> bool {
-        self.usual_len <= ZEROING_PAYS_MAX
     }
 
     /// Size of the segment after the active one.
@@ -621,8 +635,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
             return false;
         }
         let spare = std::mem::replace(&mut self.spare, Spare::None);
-        let reuse = self.zeroing_pays();
-        let (spare, gone) = spare.recycle(self.right.dir().disk(), &wal, &path, self.next_size(), reuse);
+        let (spare, gone) = spare.recycle(self.right.dir().disk(), &wal, &path, self.next_size());
         self.spare = spare;
         if gone {
             Counters::add(&self.shared.counters.segments_removed, 1);
@@ -637,13 +650,33 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         self.indexes.step(dir.disk(), &dir.wal_path(), self.shared.options.prepare_step_bytes)
     }
 
-    /// Prepares the next segment as fast as the active one fills: whatever share of the active one is used, twice that
-    /// share of the next one is prepared.
+    /// A piece of work for when nothing has been written for a while: preparing the next segment. Returns true while there is
+    /// more of it.
+    pub(crate) fn use_leisure(&mut self) -> bool {
+        let Active { position, header: SegmentHeader { size, .. }, .. } = self.active;
+        if self.step != Step::Idle || position < size / 4 || self.require_running().is_err() || self.is_closing() {
+            return false;
+        }
+        self.prepare_up_to(self.next_size()) || matches!(self.spare, Spare::Zeroing { .. })
+    }
+
+    /// Prepares the next segment: overwriting blocks that were written before saves each flush a change of the file's
+    /// metadata. Its room is reserved at once; it is zeroed when the log has leisure, and at the latest, while the second
+    /// half of the active one fills, a little faster than that. One that had another use cannot be used before all of it is zeroed, and
+    /// has to be ready in any case: it is, when the active one is half full.
     fn prepare(&mut self) -> bool {
         let Active { position, header: SegmentHeader { size, .. }, .. } = self.active;
         let target = self.next_size();
-        let share = (u128::from(target) * u128::from(position) * 2 / u128::from(size)) as u64;
-        let wanted = if self.zeroing_pays() { share } else { share.min(1) };
+        let used = matches!(self.spare, Spare::Growing { used: true, .. } | Spare::Zeroing { used: true, .. });
+        let share = if used { 2 * position } else { (2 * position).saturating_sub(size) * 5 / 4 };
+        let wanted = (u128::from(target) * u128::from(share) / u128::from(size)) as u64;
+        let reserve = matches!(self.spare, Spare::None | Spare::NoRoom);
+        self.prepare_up_to(if reserve { 1 } else { wanted.min(target) })
+    }
+
+    fn prepare_up_to(&mut self, wanted: u64) -> bool {
+        let Active { position, header: SegmentHeader { size, .. }, .. } = self.active;
+        let target = self.next_size();
         let spare = std::mem::replace(&mut self.spare, Spare::None);
         let (spare, done) = spare.step(
             self.right.dir().disk(),
@@ -651,6 +684,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
             target,
             wanted,
             self.shared.options.prepare_step_bytes,
+            self.chores.as_ref(),
         );
         self.spare = spare;
         // While there is no room for the next segment, what is left of this one is kept for votes, truncations and purges.

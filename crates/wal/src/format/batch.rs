@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::aligned::AlignedBuffer;
+
 use super::{FieldWriter, Fields, checksum, padded, zero_sectors};
 use crate::record::{Extent, RawLogId, VOTE_BYTES_MAX};
 
@@ -290,7 +292,7 @@ const BUFFER_KEPT_MAX: usize = 8 << 20;
 ///
 /// The number of records is fixed when it begins, so that the table can stand in front; each payload is copied once.
 pub(crate) struct Encoder {
-    buffer: Vec<u8>,
+    buffer: AlignedBuffer,
     count: usize,
     filled: usize,
     salt: u64,
@@ -300,7 +302,7 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     pub(crate) fn new() -> Self {
-        Self { buffer: Vec::new(), count: 0, filled: 0, salt: 0, position: 0, before: 0 }
+        Self { buffer: AlignedBuffer::default(), count: 0, filled: 0, salt: 0, position: 0, before: 0 }
     }
 
     /// Bytes that it holds on to.
@@ -314,11 +316,11 @@ impl Encoder {
         padded(BATCH_HEADER_LEN + 2 * HEAD_LEN * count + payload + TRAILER_FIXED_LEN + vote_len + TRAILER_END_LEN)
     }
 
-    /// Begins a batch of exactly `count` records at `position` of the segment with this salt.
-    pub(crate) fn begin(&mut self, count: usize, salt: u64, position: u64, before: u32) {
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_KEPT_MAX);
-        self.buffer.resize(BATCH_HEADER_LEN + HEAD_LEN * count, 0);
+    /// Begins a batch of exactly `count` records, `len` bytes in all as [`batch_len`](Self::batch_len) counts them, at `position`
+    /// of the segment with this salt.
+    pub(crate) fn begin(&mut self, count: usize, len: usize, salt: u64, position: u64, before: u32) {
+        self.buffer.begin(len, BUFFER_KEPT_MAX);
+        self.buffer.resize(BATCH_HEADER_LEN + HEAD_LEN * count);
         (self.count, self.filled) = (count, 0);
         (self.salt, self.position, self.before) = (salt, position, before);
     }
@@ -331,9 +333,9 @@ impl Encoder {
         let head = Head { kind, entry_kind, offset, len: payload.len() as u32, payload_crc, log_id };
         let head = head.encode(self.salt, self.position, self.before);
         let slot = BATCH_HEADER_LEN + HEAD_LEN * self.filled;
-        self.buffer[slot..slot + HEAD_LEN].copy_from_slice(&head);
-        self.buffer.extend_from_slice(&head);
-        self.buffer.extend_from_slice(payload);
+        self.buffer.content_mut()[slot..slot + HEAD_LEN].copy_from_slice(&head);
+        self.buffer.extend(&head);
+        self.buffer.extend(payload);
         self.filled += 1;
         (offset + HEAD_LEN as u32, payload_crc)
     }
@@ -341,12 +343,12 @@ impl Encoder {
     /// Ends the batch: its bytes, padded to whole sectors, and the checksum to which the next batch is chained.
     pub(crate) fn end(&mut self, trailer: &Trailer) -> (&[u8], u32) {
         debug_assert_eq!(self.filled, self.count, "the table has a hole");
-        let table = &self.buffer[BATCH_HEADER_LEN..BATCH_HEADER_LEN + HEAD_LEN * self.count];
+        let table = &self.buffer.content()[BATCH_HEADER_LEN..BATCH_HEADER_LEN + HEAD_LEN * self.count];
         let table_crc = crc32c::crc32c(table);
         let trailer_at = self.buffer.len();
-        trailer.encode(&mut self.buffer, table_crc);
+        trailer.encode(self.buffer.tail(), table_crc);
         let total_len = self.buffer.len();
-        self.buffer.resize(padded(total_len), 0);
+        self.buffer.resize(padded(total_len));
         let header = BatchHeader {
             role: Role::Batch,
             total_len: total_len as u32,
@@ -355,15 +357,16 @@ impl Encoder {
             durable_through: trailer.durable_through,
             before: self.before,
             // The header's own sector is never zero, whatever it will hold.
-            zero_sectors: self.buffer.get(super::SECTOR..).map_or(0, zero_sectors),
+            zero_sectors: self.buffer.content().get(super::SECTOR..).map_or(0, zero_sectors),
             trailer_len: Trailer::len(trailer.vote.as_ref()) as u32,
         };
         let header = header.encode(self.salt, self.position);
-        self.buffer[..BATCH_HEADER_LEN].copy_from_slice(&header);
+        let bytes = self.buffer.content_mut();
+        bytes[..BATCH_HEADER_LEN].copy_from_slice(&header);
         let crc_at = total_len - TRAILER_END_LEN;
-        let body = &self.buffer[trailer_at..crc_at];
+        let body = &bytes[trailer_at..crc_at];
         let crc = checksum(self.salt, self.position + trailer_at as u64, BatchHeader::crc(&header), body);
-        self.buffer[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
-        (&self.buffer, crc)
+        bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+        (bytes, crc)
     }
 }

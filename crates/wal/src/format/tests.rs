@@ -36,7 +36,7 @@ fn trailer() -> Trailer {
 /// A vote, an entry with a payload and one without, as one batch.
 fn batch() -> (Vec<u8>, u32) {
     let mut encoder = Encoder::new();
-    encoder.begin(3, SALT, 4096, 0xDEAD_BEEF);
+    encoder.begin(3, Encoder::batch_len(3, 19, 14), SALT, 4096, 0xDEAD_BEEF);
     encoder.record(RecordKind::Vote, 0, RawLogId { term: 0, node: None, index: 0 }, b"vote of term 5");
     encoder.record(RecordKind::Entry, 1, ID, b"hello");
     encoder.record(RecordKind::Entry, 0, RawLogId { index: 12, ..ID }, b"");
@@ -97,7 +97,7 @@ fn a_batch_comes_back() {
 fn one_long_batch_takes_no_memory_for_ever() {
     let mut encoder = Encoder::new();
     for len in [64 << 20, 5] {
-        encoder.begin(1, SALT, 4096, 0);
+        encoder.begin(1, Encoder::batch_len(1, len, 14), SALT, 4096, 0);
         encoder.record(RecordKind::Entry, 1, ID, &vec![7; len]);
         encoder.end(&trailer());
     }

@@ -117,7 +117,7 @@ mod tests {
         let mut before = 5;
         for number in 1..4 {
             let mut encoder = Encoder::new();
-            encoder.begin(2, 77, file.len() as u64, before);
+            encoder.begin(2, Encoder::batch_len(2, 704, 0), 77, file.len() as u64, before);
             encoder.record(RecordKind::Vote, 0, RawLogId { term: 0, node: None, index: 0 }, b"vote");
             encoder.record(RecordKind::Entry, 1, RawLogId { term: 1, node: None, index: number }, &[7; 700]);
             let trailer = Trailer { vote: None, committed: None, extent, number, durable_through: number - 1 };

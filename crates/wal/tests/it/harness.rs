@@ -19,6 +19,7 @@ pub(crate) const ROOT: &str = "/node";
 /// Small segments, so that short histories roll over; nothing cached, so that reads come from the media.
 pub(crate) const OPTIONS: WalOptions = WalOptions {
     segment_bytes: SEGMENT_BYTES_MIN,
+    first_segment_bytes: 4 << 20,
     batch_bytes_max: 4096,
     queue_bytes_max: 1 << 20,
     queue_ops_max: 1000,

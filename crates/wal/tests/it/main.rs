@@ -14,4 +14,5 @@ mod indexes;
 mod inspect;
 mod snapshots;
 mod suite;
+mod threads;
 mod typed;
