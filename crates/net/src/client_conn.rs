@@ -186,3 +186,39 @@ fn refused(body: Bytes) -> CallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::HEADER_LEN;
+    use crate::identity::{Features, Lane, PeerIdentity, ProtocolVersion};
+
+    #[tokio::test]
+    async fn requests_that_nobody_takes_are_queued_up_to_a_bound_in_bytes() {
+        let (near, _far) = tokio::io::duplex(1);
+        let (peer, lane) = (PeerIdentity::default(), Lane::Client);
+        let session = Session { peer, lane, version: ProtocolVersion(1), features: Features::CURRENT };
+        let io = FrameIo::new(near, u32::MAX);
+        let mut conn = ClientConn::new(io, session, Duration::from_secs(1));
+        let in_flight_max = 100;
+        // Two headers and this are a byte less than the bound.
+        let body = Bytes::from(vec![0; UNSENT_BYTES_MAX - 2 * HEADER_LEN - 1]);
+        conn.push(Kind::Client, body.into()).unwrap();
+        conn.push(Kind::Client, Body::new()).unwrap();
+        assert!(!conn.is_full(in_flight_max));
+        conn.push(Kind::Client, Body::new()).unwrap();
+        assert!(conn.is_full(in_flight_max));
+    }
+
+    #[tokio::test]
+    async fn requests_without_an_answer_are_bounded_in_number() {
+        let (near, _far) = tokio::io::duplex(1);
+        let (peer, lane) = (PeerIdentity::default(), Lane::Control);
+        let session = Session { peer, lane, version: ProtocolVersion(1), features: Features::CURRENT };
+        let mut conn = ClientConn::new(FrameIo::new(near, u32::MAX), session, Duration::from_secs(1));
+        conn.push(Kind::Vote, Body::new()).unwrap();
+        assert!(!conn.is_full(2));
+        conn.push(Kind::Vote, Body::new()).unwrap();
+        assert!(conn.is_full(2));
+    }
+}

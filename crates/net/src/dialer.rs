@@ -59,7 +59,7 @@ impl std::fmt::Debug for Dialer {
 impl Dialer {
     /// A dialer for the node behind `gate`. `seed` decides the jitter of all pauses between attempts.
     pub fn new(gate: Arc<dyn Gate>, limits: Limits, seed: u64) -> Arc<Self> {
-        let throttle = Throttle::new(limits.snapshot_bytes_per_second, u64::from(limits.snapshot_chunk_bytes));
+        let throttle = Throttle::new(limits.snapshot_bytes_per_second, u64::from(limits.snapshot_chunk()));
         Arc::new(Dialer {
             gate,
             limits,
@@ -74,7 +74,7 @@ impl Dialer {
     /// Bounds the bytes of snapshots a second from now on, in place of
     /// [`snapshot_bytes_per_second`](Limits::snapshot_bytes_per_second); 0 for no bound.
     pub fn set_snapshot_rate(&self, bytes_per_second: u64) {
-        self.throttle().set_rate(bytes_per_second, u64::from(self.limits.snapshot_chunk_bytes));
+        self.throttle().set_rate(bytes_per_second, u64::from(self.limits.snapshot_chunk()));
     }
 
     pub(crate) fn parked(&self) -> &ParkingLot {
@@ -194,4 +194,39 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd", target_os = "windows"))]
     let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::OpenGate;
+    use crate::identity::PeerIdentity;
+    use crate::limits::SNAPSHOT_CHUNK_BYTES_MAX;
+
+    fn dialer(limits: Limits) -> Arc<Dialer> {
+        Dialer::new(Arc::new(OpenGate { identity: PeerIdentity::default() }), limits, 1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_rate_makes_a_snapshot_wait_for_longer_than_a_day_at_a_time() {
+        let dialer = dialer(Limits { snapshot_bytes_per_second: 1, ..Limits::default() });
+        let waits = |bytes| dialer.throttled(bytes) - Instant::now();
+        assert_eq!(waits(100), Duration::from_secs(100));
+        assert_eq!(waits(u32::MAX), THROTTLE_WAIT_MAX, "not the centuries that it would take");
+    }
+
+    /// What may leave at once after a rest is a chunk, and a chunk has a bound whatever the setting says.
+    #[tokio::test(start_paused = true)]
+    async fn a_chunk_beyond_the_bound_makes_no_larger_burst() {
+        let (rate, snapshot_chunk_bytes) = (1 << 20, u32::MAX);
+        let dialer = dialer(Limits { snapshot_bytes_per_second: rate, snapshot_chunk_bytes, ..Limits::default() });
+        let waits = |bytes| dialer.throttled(bytes) - Instant::now();
+        for rate in [rate, 2 * rate] {
+            dialer.set_snapshot_rate(rate);
+            // Longer than it takes to earn all that the setting asks for.
+            tokio::time::advance(Duration::from_secs(5000)).await;
+            assert_eq!(waits(SNAPSHOT_CHUNK_BYTES_MAX), Duration::ZERO, "{rate}");
+            assert!(waits(1000) > Duration::ZERO, "{rate}");
+        }
+    }
 }

@@ -196,3 +196,22 @@ impl CallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_fault_is_cut_when_it_is_sent_and_when_it_is_read() {
+        // Two bytes each, and one before them: the cut would fall into the middle of a character.
+        let text = format!("!{}", "\u{e9}".repeat(FAULT_TEXT_LEN_MAX));
+        let body = Fault::new(FaultCode::Busy, &text).encode().into_bytes();
+        assert_eq!(body.len(), 1 + FAULT_TEXT_LEN_MAX - 1, "the code, and whole characters");
+        assert_eq!(Fault::decode(body).unwrap().text, text[..FAULT_TEXT_LEN_MAX - 1]);
+        let longest = "x".repeat(FAULT_TEXT_LEN_MAX);
+        assert_eq!(Fault::new(FaultCode::Busy, &longest).encode().len(), 1 + FAULT_TEXT_LEN_MAX);
+        // Who keeps to no bound is read no further than it.
+        let foreign = [&[2][..], longest.as_bytes(), b"and more"].concat();
+        assert_eq!(Fault::decode(foreign.into()).unwrap().text, longest);
+    }
+}

@@ -354,3 +354,30 @@ impl FrameDecoder {
         Ok(Some(header))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory follows what has arrived: a promise of the longest body buys no more than one read.
+    #[test]
+    fn the_buffer_grows_with_what_arrives_and_not_with_what_is_promised() {
+        let head = FrameHead { kind: Kind::Client, role: Role::Request, id: RequestId(1) };
+        let body = Body::from(vec![7; 6 * READ_CHUNK_MAX + 5]);
+        let header = encode_frame(head, &body, BODY_LEN_MAX).unwrap();
+        let bytes = [&header[..], &body.into_bytes()].concat();
+        let mut decoder = FrameDecoder::new(BODY_LEN_MAX);
+        for read in bytes.chunks(READ_CHUNK / 4) {
+            let buffer = decoder.read_buffer();
+            let (len, room) = (buffer.len(), buffer.capacity());
+            assert!(room > len, "there is room to read");
+            // A buffer that has to move may double.
+            assert!(room <= 2 * len + READ_CHUNK_MAX + READ_CHUNK, "{room} bytes of room for {len}");
+            buffer.extend_from_slice(read);
+            assert_eq!(decoder.next_frame().unwrap().is_some(), decoder.partial().is_none());
+        }
+        assert_eq!(decoder.partial(), None, "it has arrived");
+        let kept = decoder.read_buffer().capacity();
+        assert!(kept <= READ_CHUNK, "{kept} bytes are kept for the short frames that follow");
+    }
+}

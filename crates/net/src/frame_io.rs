@@ -221,3 +221,92 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameIo<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{BODY_LEN_MAX, Kind, RequestId, Role};
+    use std::future::poll_fn;
+    use tokio::io::ReadBuf;
+
+    const HEAD: FrameHead = FrameHead { kind: Kind::Client, role: Role::Request, id: RequestId(1) };
+
+    /// Takes all that it is given, and counts.
+    #[derive(Default)]
+    struct Sink {
+        bytes: Vec<u8>,
+        parts_of_writes: Vec<usize>,
+    }
+
+    impl AsyncRead for Sink {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Sink {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            parts: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let before = self.bytes.len();
+            parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+            self.parts_of_writes.push(parts.len());
+            Poll::Ready(Ok(self.bytes.len() - before))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_has_no_more_parts_than_the_system_takes_and_the_rest_follows() {
+        let mut io = FrameIo::new(Sink::default(), BODY_LEN_MAX);
+        // A header and a payload that is long enough to stay where it is: two parts each.
+        let frames = WRITE_PARTS_MAX as u8;
+        for frame in 0..frames {
+            let mut body = Body::new();
+            body.put_bytes(Bytes::from(vec![frame; COPY_BELOW]));
+            io.push(HEAD, body).unwrap();
+        }
+        poll_fn(|cx| io.poll_flush(cx)).await.unwrap();
+        assert_eq!(io.unsent(), 0);
+        assert_eq!(io.io.parts_of_writes, [WRITE_PARTS_MAX; 2]);
+        let mut decoder = FrameDecoder::new(BODY_LEN_MAX);
+        decoder.feed(&io.io.bytes);
+        for frame in 0..frames {
+            assert_eq!(decoder.next_frame().unwrap().unwrap().body, vec![frame; COPY_BELOW]);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_buffer_of_short_frames_is_kept_if_it_is_small() {
+        let kept_after = async |frames: usize| {
+            let mut io = FrameIo::new(Sink::default(), BODY_LEN_MAX);
+            for _ in 0..frames {
+                io.push(HEAD, vec![0; COPY_BELOW - 1].into()).unwrap();
+            }
+            poll_fn(|cx| io.poll_flush(cx)).await.unwrap();
+            io.queue.tail.capacity()
+        };
+        // One frame less than fills half of it: a buffer that grows may double.
+        let few = TAIL_KEPT_MAX / 2 / (COPY_BELOW + 28) - 1;
+        let kept = kept_after(few).await;
+        assert!(kept > 0 && kept <= TAIL_KEPT_MAX, "{kept}");
+        assert_eq!(kept_after(TAIL_KEPT_MAX / COPY_BELOW + 1).await, 0);
+    }
+}

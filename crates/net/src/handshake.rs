@@ -488,3 +488,22 @@ impl Refusal {
         Ok(Refusal { reason, text: String::from_utf8_lossy(&text).chars().map(escape).collect() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_refusal_is_cut_when_it_is_sent_and_when_it_is_read() {
+        // Two bytes each, and one before them: the cut would fall into the middle of a character.
+        let text = format!("!{}", "\u{e9}".repeat(REFUSAL_TEXT_LEN_MAX));
+        let body = Refusal::new(RefusalReason::NotAPeer, &text).encode().into_bytes();
+        assert_eq!(body.len(), 3 + REFUSAL_TEXT_LEN_MAX - 1, "reason, length, and whole characters");
+        assert_eq!(Refusal::decode(body).unwrap().text, text[..REFUSAL_TEXT_LEN_MAX - 1]);
+        let longest = "x".repeat(REFUSAL_TEXT_LEN_MAX);
+        assert_eq!(Refusal::new(RefusalReason::NotAPeer, &longest).encode().len(), 3 + REFUSAL_TEXT_LEN_MAX);
+        // Who keeps to no bound is read no further than it.
+        let foreign = [&[1][..], &u16::MAX.to_le_bytes(), &vec![b'x'; usize::from(u16::MAX)]].concat();
+        assert_eq!(Refusal::decode(foreign.into()).unwrap().text, longest);
+    }
+}

@@ -165,6 +165,15 @@ impl Limits {
         }
     }
 
+    /// Bytes of a chunk of a snapshot: [`snapshot_chunk_bytes`](Self::snapshot_chunk_bytes) within its bounds.
+    pub(crate) const fn snapshot_chunk(&self) -> u32 {
+        match self.snapshot_chunk_bytes {
+            0 => 1,
+            bytes @ 1..=SNAPSHOT_CHUNK_BYTES_MAX => bytes,
+            _ => SNAPSHOT_CHUNK_BYTES_MAX,
+        }
+    }
+
     /// Time within which a frame must have arrived whole, counted from its first byte.
     pub(crate) fn frame_deadline(&self, body_len: usize) -> Duration {
         self.header_deadline.saturating_add(Duration::from_millis(body_len as u64 * 1000 / BODY_RATE_MIN))

@@ -222,3 +222,39 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::OpenGate;
+    use crate::identity::PeerIdentity;
+    use crate::limits::BACKOFF_MAX;
+
+    /// The pauses of a link that never connects, as its limits say.
+    fn pauses(limits: Limits, failures: usize) -> Vec<Duration> {
+        let dialer = Dialer::new(Arc::new(OpenGate { identity: PeerIdentity::default() }), limits, 1);
+        let mut link = Link::new(dialer, Target { address: "nobody:1".to_owned(), node: None }, Lane::Control);
+        let mut pause = || {
+            link.pause();
+            match &link.state {
+                State::Pausing(pause) => pause.deadline() - Instant::now(),
+                State::Idle | State::Dialing(_) | State::Open(_) => panic!("it does not pause"),
+            }
+        };
+        (0..failures).map(|_| pause()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_between_attempts_grow_to_the_bound_and_no_further() {
+        let other = Duration::from_millis(300);
+        for (limits, max) in
+            [(Limits::default(), BACKOFF_MAX), (Limits { backoff_max: other, ..Limits::default() }, other)]
+        {
+            let pauses = pauses(limits, 40);
+            // The timer's grain is a millisecond.
+            let grain = Duration::from_millis(1);
+            assert!(pauses.iter().all(|pause| *pause <= max + grain), "{pauses:?}");
+            assert!(pauses[20..].iter().all(|pause| *pause >= max / 2), "{pauses:?}");
+        }
+    }
+}

@@ -18,8 +18,8 @@ const ENTRY_LEN_MIN: usize = 1 + 1 + 8 + 8 + 4;
 /// Room set aside for an entry before its payload is seen; payloads of up to about a hundred bytes fit.
 const ENTRY_ROOM: usize = 128;
 
-/// Room for a message without entries.
-pub(crate) const FIXED_LEN_MAX: usize = 160;
+/// Room set aside for a message without entries; a longer one takes more.
+pub(crate) const FIXED_ROOM: usize = 160;
 
 /// Types whose messages can travel in this format: ids that fit 64 bits, entries that say what their bytes are, snapshots
 /// whose content can be read and written in pieces.
@@ -167,7 +167,7 @@ fn take_vote_kind(body: &mut BodyReader) -> Result<VoteKind, DecodeError> {
 
 impl<C: WireTypes> WireMessage for VoteRequest<C> {
     fn encode(&self) -> Body {
-        let mut body = Body::with_capacity(FIXED_LEN_MAX);
+        let mut body = Body::with_capacity(FIXED_ROOM);
         put_identity(&mut body, &self.from);
         put_vote_kind(&mut body, self.kind);
         put_vote::<C>(&mut body, &self.vote);
@@ -192,7 +192,7 @@ impl<C: WireTypes> WireMessage for VoteRequest<C> {
 
 impl<C: WireTypes> WireMessage for VoteResponse<C> {
     fn encode(&self) -> Body {
-        let mut body = Body::with_capacity(FIXED_LEN_MAX);
+        let mut body = Body::with_capacity(FIXED_ROOM);
         put_identity(&mut body, &self.from);
         put_vote_kind(&mut body, self.kind);
         put_vote::<C>(&mut body, &self.asked);
@@ -215,7 +215,7 @@ impl<C: WireTypes> WireMessage for VoteResponse<C> {
 
 impl<C: WireTypes> WireMessage for HeartbeatRequest<C> {
     fn encode(&self) -> Body {
-        let mut body = Body::with_capacity(FIXED_LEN_MAX);
+        let mut body = Body::with_capacity(FIXED_ROOM);
         put_identity(&mut body, &self.from);
         put_vote::<C>(&mut body, &self.vote);
         body.put_u64(self.round.0);
@@ -236,7 +236,7 @@ impl<C: WireTypes> WireMessage for HeartbeatRequest<C> {
 
 impl<C: WireTypes> WireMessage for HeartbeatResponse<C> {
     fn encode(&self) -> Body {
-        let mut body = Body::with_capacity(FIXED_LEN_MAX);
+        let mut body = Body::with_capacity(FIXED_ROOM);
         put_identity(&mut body, &self.from);
         body.put_u64(self.round.0);
         put_vote::<C>(&mut body, &self.asked);
@@ -259,7 +259,7 @@ impl<C: WireTypes> WireMessage for HeartbeatResponse<C> {
 
 impl<C: WireTypes> WireMessage for TransferLeaderRequest<C> {
     fn encode(&self) -> Body {
-        let mut body = Body::with_capacity(FIXED_LEN_MAX);
+        let mut body = Body::with_capacity(FIXED_ROOM);
         put_identity(&mut body, &self.from);
         put_vote::<C>(&mut body, &self.vote);
         put_node_id(&mut body, self.to);
@@ -280,7 +280,7 @@ impl<C: WireTypes> WireMessage for TransferLeaderRequest<C> {
 
 impl<C: WireTypes> WireMessage for ReadIndexRequest<C> {
     fn encode(&self) -> Body {
-        let mut body = Body::with_capacity(FIXED_LEN_MAX);
+        let mut body = Body::with_capacity(FIXED_ROOM);
         put_identity(&mut body, &self.from);
         match self.policy {
             ReadPolicy::ReadIndex => body.put_u8(0),
@@ -314,7 +314,7 @@ const READ_NOT_CONFIRMED: u8 = 3;
 
 impl<C: WireTypes> WireMessage for ReadIndexResponse<C> {
     fn encode(&self) -> Body {
-        let mut body = Body::with_capacity(FIXED_LEN_MAX);
+        let mut body = Body::with_capacity(FIXED_ROOM);
         put_identity(&mut body, &self.from);
         match &self.answer {
             ReadIndexAnswer::<C>::Confirmed { read_log_id } => {
@@ -355,7 +355,7 @@ impl<C: WireTypes> WireMessage for ReadIndexResponse<C> {
 
 impl<C: WireTypes> WireMessage for AppendEntriesRequest<C> {
     fn encode(&self) -> Body {
-        let mut body = Body::with_capacity(FIXED_LEN_MAX + self.entries.len().saturating_mul(ENTRY_ROOM));
+        let mut body = Body::with_capacity(FIXED_ROOM + self.entries.len().saturating_mul(ENTRY_ROOM));
         put_identity(&mut body, &self.from);
         put_vote::<C>(&mut body, &self.vote);
         put_optional_log_id::<C>(&mut body, self.prev_log_id.as_ref());
@@ -417,7 +417,7 @@ const APPEND_REFUSED: u8 = 3;
 
 impl<C: WireTypes> WireMessage for AppendEntriesResponse<C> {
     fn encode(&self) -> Body {
-        let mut body = Body::with_capacity(FIXED_LEN_MAX);
+        let mut body = Body::with_capacity(FIXED_ROOM);
         put_identity(&mut body, &self.from);
         match &self.outcome {
             AppendOutcome::<C>::Success { matched } => {

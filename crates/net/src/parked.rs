@@ -41,3 +41,40 @@ impl ParkingLot {
         self.fresh().remove(&(target.address.clone(), target.node)).map(|parked| parked.conn)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame_io::FrameIo;
+    use crate::handshake::Session;
+    use crate::identity::{Features, Lane, PeerIdentity, ProtocolVersion};
+    use crate::limits::SILENCE_MAX;
+    use tokio::net::{TcpListener, TcpStream};
+
+    fn to(node: u64) -> Target {
+        Target { address: "a:1".to_owned(), node: Some(node) }
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_bound_are_closed_and_not_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let open = async || {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let peer = PeerIdentity::default();
+            let session =
+                Session { peer, lane: Lane::Control, version: ProtocolVersion(1), features: Features::CURRENT };
+            Box::new(ClientConn::new(FrameIo::new(stream, 100), session, SILENCE_MAX))
+        };
+        let lot = ParkingLot::default();
+        for node in 0..PARKED_MAX as u64 {
+            lot.park(&to(node), open().await);
+        }
+        let one_more = PARKED_MAX as u64;
+        lot.park(&to(one_more), open().await);
+        assert!(lot.take(&to(one_more)).is_none(), "there was no place for it");
+        assert!(lot.take(&to(0)).is_some() && lot.take(&to(0)).is_none(), "it was kept, for one taker");
+        lot.park(&to(one_more), open().await);
+        assert!(lot.take(&to(one_more)).is_some(), "a place was free again");
+    }
+}

@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use crate::client_conn::Answered;
 use crate::error::CallError;
 use crate::frame::{Kind, RequestId};
-use crate::limits::{SNAPSHOT_CHUNK_BYTES_MAX, SNAPSHOT_COMPARE_BYTES, SNAPSHOT_ID_LEN_MAX, SNAPSHOT_IN_FLIGHT_MAX};
+use crate::limits::{SNAPSHOT_COMPARE_BYTES, SNAPSHOT_ID_LEN_MAX, SNAPSHOT_IN_FLIGHT_MAX};
 use crate::link::Link;
 use crate::message::{WireMessage, WireTypes};
 use crate::network::{check_sender, decode};
@@ -64,7 +64,7 @@ pub(crate) async fn send_snapshot<C: WireTypes>(
     if rpc.snapshot.meta.last_log_id.is_none() || rpc.snapshot.meta.snapshot_id.len() > SNAPSHOT_ID_LEN_MAX {
         return Err(RPCError::Refused("a snapshot of nothing, or with too long an id, is not sent".to_owned()));
     }
-    let chunk_bytes = link.limits().snapshot_chunk_bytes.min(SNAPSHOT_CHUNK_BYTES_MAX);
+    let chunk_bytes = link.limits().snapshot_chunk();
     let sender = prepare(chunk_bytes, unfinished, &rpc, option).await?;
     let mut transfer = Transfer {
         link,

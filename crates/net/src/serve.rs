@@ -326,3 +326,69 @@ impl Watchdog {
 fn since(seen: Option<(Instant, u64)>, counter: u64) -> (Instant, u64) {
     seen.filter(|&(_, at)| at == counter).unwrap_or_else(|| (Instant::now(), counter))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::BODY_LEN_MAX;
+    use crate::identity::{Features, PeerIdentity, ProtocolVersion};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Answers everything with a long answer, and counts.
+    struct Verbose {
+        answer: Bytes,
+        asked: AtomicUsize,
+    }
+
+    impl Handler for Verbose {
+        async fn handle(self: Arc<Self>, _: Arc<Session>, _: Kind, _: Bytes) -> Result<Body, Fault> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            Ok(self.answer.clone().into())
+        }
+    }
+
+    /// Everything here is in memory and in one thread: after this, all that can happen has happened.
+    async fn settle() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_no_answers_is_asked_for_no_more_requests() {
+        let line = 4096;
+        let (near, far) = tokio::io::duplex(line);
+        let (peer, lane) = (PeerIdentity::default(), Lane::Client);
+        let session = Session { peer, lane, version: ProtocolVersion(1), features: Features::CURRENT };
+        let answer = Bytes::from(vec![1; UNSENT_BYTES_MAX / 3 + line]);
+        let handler = Arc::new(Verbose { answer, asked: AtomicUsize::new(0) });
+        let serving = tokio::spawn({
+            let handler = Arc::clone(&handler);
+            async move {
+                let mut io = FrameIo::new(near, BODY_LEN_MAX);
+                serve_connection(&mut io, session, Limits::default(), handler, std::future::pending()).await
+            }
+        });
+        let mut peer = FrameIo::new(far, BODY_LEN_MAX);
+        let asked = || handler.asked.load(Ordering::SeqCst);
+        // One at a time, and none of the answers is read: three of them are beyond the bound, whatever has left.
+        for id in 1..=6 {
+            peer.push(FrameHead { kind: Kind::Client, role: Role::Request, id: RequestId(id) }, Body::new()).unwrap();
+            let flushed = poll_fn(|cx| Poll::Ready(peer.poll_flush(cx))).await;
+            settle().await;
+            let id = id as usize;
+            assert_eq!(asked(), id.min(3), "{flushed:?}");
+        }
+        for id in 1..=6 {
+            let frame = poll_fn(|cx| {
+                // What did not fit into the line before does now.
+                let _left = peer.poll_flush(cx);
+                peer.poll_frame(cx)
+            });
+            assert_eq!(frame.await.unwrap().id, RequestId(id));
+        }
+        assert_eq!(asked(), 6);
+        drop(peer);
+        assert_eq!(serving.await.unwrap(), ServeEnd::Orderly);
+    }
+}

@@ -12,8 +12,8 @@ use raftwright_traits::{
 use crate::body::{Body, BodyReader, DecodeError};
 use crate::limits::{SNAPSHOT_ID_LEN_MAX, SNAPSHOT_PIECE_BYTES_MAX};
 use crate::message::{
-    FIXED_LEN_MAX, WireMessage, WireTypes, put_bool, put_identity, put_optional_log_id, put_refusal, put_vote,
-    take_bool, take_identity, take_log_id, take_optional_log_id, take_refusal, take_vote,
+    FIXED_ROOM, WireMessage, WireTypes, put_bool, put_identity, put_optional_log_id, put_refusal, put_vote, take_bool,
+    take_identity, take_log_id, take_optional_log_id, take_refusal, take_vote,
 };
 
 const OFFER: u8 = 0;
@@ -25,7 +25,7 @@ impl<C: WireTypes> WireMessage for TransferRequest<C> {
         match self {
             TransferRequest::Offer(offer) => encode_offer(offer),
             TransferRequest::Piece(piece) => {
-                let mut body = Body::with_capacity(FIXED_LEN_MAX);
+                let mut body = Body::with_capacity(FIXED_ROOM);
                 body.put_u8(PIECE);
                 body.put_u64(piece.receipt.0);
                 body.put_u64(piece.offset);
@@ -34,7 +34,7 @@ impl<C: WireTypes> WireMessage for TransferRequest<C> {
                 body
             }
             TransferRequest::Finish(finish) => {
-                let mut body = Body::with_capacity(FIXED_LEN_MAX);
+                let mut body = Body::with_capacity(FIXED_ROOM);
                 body.put_u8(FINISH);
                 body.put_u64(finish.receipt.0);
                 body.put_u64(finish.size);
@@ -74,7 +74,7 @@ impl<C: WireTypes> WireMessage for TransferRequest<C> {
 
 fn encode_offer<C: WireTypes>(offer: &SnapshotOffer<C>) -> Body {
     let SnapshotOffer { from, vote, meta, size, anew } = offer;
-    let mut body = Body::with_capacity(2 * FIXED_LEN_MAX);
+    let mut body = Body::with_capacity(2 * FIXED_ROOM);
     body.put_u8(OFFER);
     put_identity(&mut body, from);
     put_vote::<C>(&mut body, vote);
@@ -132,7 +132,7 @@ const REFUSED: u8 = 2;
 
 impl<C: WireTypes> WireMessage for TransferAnswer<C> {
     fn encode(&self) -> Body {
-        let mut body = Body::with_capacity(FIXED_LEN_MAX);
+        let mut body = Body::with_capacity(FIXED_ROOM);
         match self {
             TransferAnswer::Accepted { receipt, offset, checksum } => {
                 body.put_u8(ACCEPTED);

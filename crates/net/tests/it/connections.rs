@@ -6,65 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use raftwright_net::limits::BULK_IN_FLIGHT_MAX;
 use raftwright_net::{
-    Body, CallError, Channel, Dialer, Fault, FaultCode, Frame, FrameDecoder, Handler, Hello, Kind, Lane, Limits, Link,
-    Listener, Session, encode_frame,
+    Body, CallError, Channel, Dialer, Fault, FaultCode, FrameHead, Handler, Kind, Lane, Limits, Link, Listener,
+    RequestId, Role, Session, encode_frame,
 };
-use raftwright_net::{Features, FrameHead, RequestId, Role, VersionRange, Welcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::raw_peer::RawPeer;
 use crate::support::{Echo, PATIENCE, body, client, dialer, eventually, node, open_gate, serve, target};
-
-/// A peer of bytes: sends frames as it likes and reads what comes.
-struct RawPeer {
-    stream: TcpStream,
-    decoder: FrameDecoder,
-}
-
-impl RawPeer {
-    fn new(stream: TcpStream) -> Self {
-        RawPeer { stream, decoder: FrameDecoder::new(1 << 20) }
-    }
-
-    /// Connects to a host and shakes hands as node 1.
-    async fn open(address: &str, lane: Lane) -> Self {
-        let mut peer = RawPeer::new(TcpStream::connect(address).await.unwrap());
-        let (versions, features) = (VersionRange::CURRENT, Features::CURRENT);
-        let hello = Hello { versions, features, lane, identity: node(1), target: None };
-        peer.send(Kind::Hello, Role::Request, 0, hello.encode()).await;
-        assert_eq!(peer.next().await.unwrap().kind, Kind::Welcome);
-        peer
-    }
-
-    /// Accepts a connection and shakes hands as node 2.
-    async fn accept(listener: &TcpListener) -> Self {
-        let mut peer = RawPeer::new(listener.accept().await.unwrap().0);
-        let hello = Hello::decode(peer.next().await.unwrap().body).unwrap();
-        let welcome = Welcome { version: hello.versions.max, features: hello.features, identity: node(2) };
-        peer.send(Kind::Welcome, Role::Request, 0, welcome.encode()).await;
-        peer
-    }
-
-    async fn send(&mut self, kind: Kind, role: Role, id: u64, body: Body) {
-        let header = encode_frame(FrameHead { kind, role, id: RequestId(id) }, &body, 1 << 20).unwrap();
-        self.stream.write_all(&[&header[..], &body.into_bytes()].concat()).await.unwrap();
-    }
-
-    /// The next frame, or `None` at the end of the connection.
-    async fn next(&mut self) -> Option<Frame> {
-        loop {
-            if let Some(frame) = self.decoder.next_frame().unwrap() {
-                return Some(frame);
-            }
-            let mut bytes = [0; 4096];
-            let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut bytes)).await.expect("nothing came");
-            match read {
-                Ok(0) | Err(_) => return None,
-                Ok(read) => self.decoder.feed(&bytes[..read]),
-            }
-        }
-    }
-}
 
 #[tokio::test]
 async fn the_bulk_lane_begins_all_and_answers_in_order() {
@@ -214,7 +163,7 @@ async fn a_connection_closed_while_idle_costs_no_error() {
 }
 
 /// Lets the runtime look at its sockets: a whole connection comes and goes after everything sent before.
-async fn the_reactor_has_looked() {
+pub(crate) async fn the_reactor_has_looked() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (caller, host) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     let mut host = host.unwrap().0;

@@ -6,9 +6,11 @@
 mod connections;
 mod frames;
 mod handshakes;
+mod limits;
 mod messages;
 mod network_suite;
 mod raft_calls;
+mod raw_peer;
 mod snapshot_fixture;
 mod snapshot_messages;
 mod snapshot_requests;
