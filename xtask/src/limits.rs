@@ -137,7 +137,8 @@ fn bounds(text: &str) -> Vec<Bound> {
 }
 
 fn without_visibility(line: &str) -> &str {
-    line.strip_prefix("pub(crate) ").or_else(|| line.strip_prefix("pub ")).unwrap_or(line)
+    let restricted = line.strip_prefix("pub(").and_then(|rest| rest.split_once(") ")).map(|(_, rest)| rest);
+    restricted.or_else(|| line.strip_prefix("pub ")).unwrap_or(line)
 }
 
 fn constant(line: &str) -> Option<(&str, Option<String>)> {
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     const CODE: &str = "/// Most [`Thing`]s.\n/// Past it, busy.\n#[rustfmt::skip]\npub(crate) const THINGS_MAX: usize = 1 << 4;\n\
-        const SILENT_MAX: u8 = 1;\n/// A name.\nconst NAME: u8 = 2;\nstruct S {\n    /// Most bytes.\n    pub bytes_max: usize,\n}\n\
+        const SILENT_MAX: u8 = 1;\n/// Here.\npub(super) const NEAR_MAX: u8 = 1;\n/// A name.\nconst NAME: u8 = 2;\nstruct S {\n    /// Most bytes.\n    pub bytes_max: usize,\n}\n\
         mod tests {\n/// No.\nconst TEST_MAX: u8 = 3;\n}";
 
     #[test]
@@ -174,7 +175,11 @@ mod tests {
         };
         assert_eq!(
             bounds(CODE),
-            [of("THINGS_MAX", Some("1 << 4"), "Most Things. Past it, busy."), of("bytes_max", None, "Most bytes.")]
+            [
+                of("THINGS_MAX", Some("1 << 4"), "Most Things. Past it, busy."),
+                of("NEAR_MAX", Some("1"), "Here."),
+                of("bytes_max", None, "Most bytes.")
+            ]
         );
     }
 

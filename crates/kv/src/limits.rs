@@ -26,6 +26,21 @@ pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
 /// Most requests under way at a time. Past it, a request is refused as busy.
 pub const HTTP_REQUESTS_MAX: usize = 2_048;
 
+/// The bounds of the HTTP interface that an embedder may want to change. [`Default`] gives the constants of this module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// See [`HTTP_CONNECTIONS_MAX`].
+    pub connections_max: usize,
+    /// See [`HTTP_REQUESTS_MAX`].
+    pub requests_max: usize,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self { connections_max: HTTP_CONNECTIONS_MAX, requests_max: HTTP_REQUESTS_MAX }
+    }
+}
+
 /// How long a client may take to send the head of a request.
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 

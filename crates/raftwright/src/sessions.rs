@@ -25,6 +25,10 @@ pub const SESSION_BYTES_MAX: usize = 64 << 20;
 /// What an answer costs besides its bytes.
 const ANSWER_OVERHEAD: usize = 64;
 
+/// Longest image of a table in a snapshot, in bytes: more than any table that keeps its bounds takes, for its answers and for
+/// what is said of each answer and session. A longer one is refused before it is read.
+pub(crate) const IMAGE_BYTES_MAX: u64 = (2 * SESSION_BYTES_MAX + 64 * SESSIONS_MAX) as u64;
+
 /// Names a session, for ever: the index of the log entry that opened it, and a number that the client drew, so that a
 /// cluster restored from an old copy cannot mistake one for another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Body;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{HeaderMap, Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -124,8 +125,8 @@ impl Connection {
             },
         };
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, CLIENT_ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| broken(&self.endpoint, &error))?.to_bytes();
+        let body = answer_within(body, CLIENT_ANSWER_BYTES_MAX).await;
+        let body = body.map_err(|error| broken(&self.endpoint, &error))?;
         self.sender = Some(sender);
         Ok(Response { status: head.status, headers: head.headers, body })
     }
@@ -139,5 +140,83 @@ impl Connection {
         // It ends when the sender is dropped or the socket closes; what it says then, the sender has said already.
         tokio::spawn(connection);
         Ok(sender)
+    }
+}
+
+/// The body, if it is within its limit. A length that is announced and too long is refused before a byte is taken in, one that
+/// is not announced when it passes the limit.
+async fn answer_within<B>(body: B, limit: usize) -> Result<Bytes, String>
+where
+    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>,
+{
+    if body.size_hint().lower() > limit as u64 {
+        return Err(format!("the answer is longer than the limit of {limit} bytes"));
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) => Err(format!("the answer cannot be read: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::body::{Frame, SizeHint};
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// A body of chunks that does not say how long it is, and counts what is taken of it.
+    struct Chunks {
+        left: usize,
+        taken: usize,
+    }
+
+    impl Body for &mut Chunks {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+            let Some(left) = self.left.checked_sub(1) else { return Poll::Ready(None) };
+            self.left = left;
+            self.taken += 1;
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"ten bytes!")))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_no_announced_length_is_cut_at_the_limit() {
+        let mut whole = Chunks { left: 3, taken: 0 };
+        assert_eq!(answer_within(&mut whole, 30).await.unwrap().len(), 30);
+        let mut endless = Chunks { left: usize::MAX, taken: 0 };
+        assert!(answer_within(&mut endless, 30).await.is_err());
+        assert_eq!(endless.taken, 4);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_announces_too_much_is_refused_before_it_comes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut connection = Connection::new(listener.local_addr().unwrap().to_string());
+        let timeout = Duration::from_secs(60);
+        let asked = connection.send((Method::GET, "/", &[], Bytes::new()), timeout);
+        let answer = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                asked.push(stream.read_u8().await.unwrap());
+            }
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", CLIENT_ANSWER_BYTES_MAX + 1);
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // Not a byte of the body is ever sent: who waited for it would wait for the timeout.
+            stream
+        };
+        let (answered, _stream) = tokio::join!(asked, answer);
+        let error = answered.unwrap_err();
+        assert!(matches!(&error, TransportError::Broken(_, why) if why.contains("longer than the limit")), "{error}");
     }
 }

@@ -13,13 +13,14 @@ use tokio::sync::Semaphore;
 use crate::api::{ErrorKind, Position};
 use crate::http::metrics::Counters;
 use crate::http::{HttpError, admin, health, kv, metrics};
-use crate::limits::HTTP_REQUESTS_MAX;
+use crate::limits::HttpLimits;
 use crate::node::Node;
 
 /// What every handler can reach.
 pub struct App<N> {
     pub(super) node: Arc<N>,
     pub(super) counters: Arc<Counters>,
+    pub(super) limits: HttpLimits,
     under_way: Arc<Semaphore>,
 }
 
@@ -28,6 +29,7 @@ impl<N> Clone for App<N> {
         Self {
             node: Arc::clone(&self.node),
             counters: Arc::clone(&self.counters),
+            limits: self.limits,
             under_way: Arc::clone(&self.under_way),
         }
     }
@@ -36,7 +38,12 @@ impl<N> Clone for App<N> {
 impl<N: Node> App<N> {
     /// The interface of that server.
     pub fn new(node: Arc<N>) -> Self {
-        Self { node, counters: Arc::default(), under_way: Arc::new(Semaphore::new(HTTP_REQUESTS_MAX)) }
+        Self::with_limits(node, HttpLimits::default())
+    }
+
+    /// As [`new`](Self::new), within other bounds.
+    pub fn with_limits(node: Arc<N>, limits: HttpLimits) -> Self {
+        Self { node, counters: Arc::default(), limits, under_way: Arc::new(Semaphore::new(limits.requests_max)) }
     }
 }
 

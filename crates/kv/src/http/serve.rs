@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, warn};
 
 use crate::http::{App, router};
-use crate::limits::{DRAIN_TIMEOUT, HTTP_CONNECTIONS_MAX, HTTP_HEADER_TIMEOUT};
+use crate::limits::{DRAIN_TIMEOUT, HTTP_HEADER_TIMEOUT};
 use crate::node::Node;
 
 /// How long accepting rests after it failed: the usual reason is that the process has no file descriptors left.
@@ -38,8 +38,9 @@ impl Stop {
 /// Serves until `stop` is switched; then takes no more connections, lets each finish the request that it is in, and
 /// returns when all are closed or [`DRAIN_TIMEOUT`] has passed.
 pub async fn serve<N: Node>(listener: TcpListener, app: App<N>, mut stop: watch::Receiver<()>) {
+    let connections_max = app.limits.connections_max;
     let router = router(app);
-    let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(connections_max));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -57,7 +58,7 @@ pub async fn serve<N: Node>(listener: TcpListener, app: App<N>, mut stop: watch:
         }
     }
     drop(listener);
-    let all = u32::try_from(HTTP_CONNECTIONS_MAX).unwrap_or(u32::MAX);
+    let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
     if tokio::time::timeout(DRAIN_TIMEOUT, places.acquire_many(all)).await.is_err() {
         warn!("some HTTP requests did not end in time; their connections are cut");
     }

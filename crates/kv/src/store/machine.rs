@@ -206,4 +206,25 @@ mod tests {
         assert_eq!(scan(&kv, "", None, u64::MAX).0.len(), 5);
         assert_eq!(scan(&kv, "d", None, 5), (vec![], false));
     }
+
+    #[test]
+    fn a_scan_ends_at_its_bounds_and_says_that_there_is_more() {
+        let mut kv = KvStateMachine::new();
+        for key in 0..=SCAN_PAIRS_MAX {
+            kv.apply(put(&format!("{key:08}"), ""));
+        }
+        let (first, more) = scan(&kv, "", None, u64::MAX);
+        assert_eq!((first.len(), more), (SCAN_PAIRS_MAX, true));
+        let (rest, more) = scan(&kv, "", first.last().map(String::as_str), u64::MAX);
+        assert_eq!((rest.len(), more), (1, false));
+
+        let mut kv = KvStateMachine::new();
+        // All share their bytes.
+        let value = Bytes::from(vec![0; VALUE_BYTES_MAX]);
+        let most = SCAN_BYTES_MAX / VALUE_BYTES_MAX;
+        for key in 0..=most {
+            kv.apply(Command::Put { key: key.to_string(), value: value.clone(), condition: Condition::Always });
+        }
+        assert_eq!((scan(&kv, "", None, 100).0.len(), scan(&kv, "", None, 100).1), (most, true));
+    }
 }

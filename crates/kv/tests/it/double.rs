@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use raftwright_kv::api::{ErrorKind, LeaderInfo, Member, NodeState, Position, Role, ServerStatus};
 use raftwright_kv::http::{App, Stop, serve};
+use raftwright_kv::limits::HttpLimits;
 use raftwright_kv::node::{CallError, Node};
 use raftwright_kv::store::{Answer, Command, KvStateMachine, Query};
 use tokio::net::TcpListener;
@@ -132,10 +133,14 @@ pub(crate) struct Site {
 }
 
 pub(crate) async fn site() -> Site {
+    site_within(HttpLimits::default()).await
+}
+
+pub(crate) async fn site_within(limits: HttpLimits) -> Site {
     let node = Arc::new(Double::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (stop, watch) = Stop::new();
-    let serving = tokio::spawn(serve(listener, App::new(node.clone()), watch));
+    let serving = tokio::spawn(serve(listener, App::with_limits(node.clone(), limits), watch));
     Site { node, address, stop: Some(stop), serving }
 }

@@ -7,5 +7,6 @@ mod double;
 mod http_errors;
 mod http_kv;
 mod life;
+mod limits;
 mod process;
 mod raw;

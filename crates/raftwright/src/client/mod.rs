@@ -4,6 +4,8 @@ mod budget;
 mod error;
 mod nodes;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;

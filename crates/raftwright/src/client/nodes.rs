@@ -23,7 +23,7 @@ pub const CLIENT_CONNECTIONS_MAX: usize = 64;
 
 /// Longest pause between attempts to connect to a server. Shorter than what is left for an attempt, so that a call which
 /// waits for the pause still learns that nothing was sent.
-const CONNECT_PAUSE_MAX: Duration = Duration::from_millis(20);
+pub(super) const CONNECT_PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// One server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,7 +147,7 @@ impl<SM: StateMachine> Nodes<SM> {
         }
     }
 
-    fn channel(&self, node: &Node, target: Target) -> Channel {
+    pub(super) fn channel(&self, node: &Node, target: Target) -> Channel {
         let mut channels = lock(&self.channels);
         if let Some(channel) = channels.get(node) {
             return channel.clone();
@@ -158,6 +158,19 @@ impl<SM: StateMachine> Nodes<SM> {
         let channel = Channel::spawn(Arc::clone(&self.dialer), target, Lane::Client);
         channels.insert(node.clone(), channel.clone());
         channel
+    }
+}
+
+#[cfg(test)]
+impl<SM> Nodes<SM> {
+    /// How many connections it keeps.
+    pub(super) fn connections(&self) -> usize {
+        lock(&self.channels).len()
+    }
+
+    /// What its transport keeps to.
+    pub(super) fn limits(&self) -> &Limits {
+        self.dialer.limits()
     }
 }
 

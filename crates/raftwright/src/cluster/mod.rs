@@ -1,6 +1,8 @@
 //! A whole cluster in one process: for the first minutes, and for tests.
 
 mod temp_dir;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -228,15 +230,18 @@ impl<SM: StateMachine> Cluster<SM> {
         let client = self.client();
         let change = |error| ClusterError::Change { id, error };
         let added = client.add_learner(id, addr).await.map_err(change)?;
-        if let Some(server) = self.server(id) {
-            let wait =
-                server.raft().wait(Some(CATCH_UP_MAX)).applied_index_at_least(added, "the new server catches up");
-            wait.await.map_err(|error| ClusterError::NotCaughtUp { id, error })?;
-        }
+        self.caught_up(id, added).await?;
         let members = client.members().await.map_err(change)?.members;
         let voters = members.iter().filter(|member| member.voter).map(|member| member.id).chain([id]).collect();
         client.change_membership(voters, true).await.map_err(change)?;
         Ok(id)
+    }
+
+    /// Waits until a server has applied the log up to there.
+    async fn caught_up(&self, id: u64, index: u64) -> Result<(), ClusterError> {
+        let server = self.server(id).ok_or(ClusterError::NoSuchServer(id))?;
+        let wait = server.raft().wait(Some(CATCH_UP_MAX)).applied_index_at_least(index, "the new server catches up");
+        wait.await.map(|_| ()).map_err(|error| ClusterError::NotCaughtUp { id, error })
     }
 
     /// Takes a server out of the cluster, shuts it down, and removes its data. Its id is not used again.

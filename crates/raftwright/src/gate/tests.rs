@@ -172,3 +172,25 @@ fn a_node_that_has_joined_a_cluster_founds_none() {
     assert!(!gate.found_cluster(ClusterId(5)).unwrap());
     assert_eq!(gate.cluster_id(), Some(CLUSTER));
 }
+
+/// A node that belongs to no cluster may be met by any number of others, and remembers so many of them.
+#[test]
+fn what_is_remembered_of_nodes_without_a_name_is_bounded() {
+    let (gate, _temp) = gate();
+    let knows_nothing = |node, incarnation| {
+        let mut peer = peer(node, incarnation, 1);
+        peer.identity.membership = 0;
+        peer
+    };
+    let last = 1 + SEEN_MAX as u64;
+    for node in 2..=last + 100 {
+        gate.admit(&knows_nothing(node, 22)).unwrap();
+    }
+    assert_eq!(gate.lock().seen.len(), SEEN_MAX);
+    // Those who came in time are known, and go on being known; of the others nothing is.
+    for node in [2, last] {
+        assert_eq!(reason(gate.admit(&knows_nothing(node, 23))), RefusalReason::StaleIncarnation, "{node}");
+        gate.admit(&knows_nothing(node, 22)).unwrap();
+    }
+    gate.admit(&knows_nothing(last + 1, 23)).unwrap();
+}

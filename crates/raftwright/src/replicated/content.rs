@@ -15,15 +15,12 @@ use raftwright_traits::{
 use serde::{Deserialize, Serialize};
 
 use crate::easy_config::EasyConfig;
-use crate::sessions::{SESSION_BYTES_MAX, SESSIONS_MAX, Sessions, SessionsImage};
+use crate::sessions::{IMAGE_BYTES_MAX, Sessions, SessionsImage};
 use crate::state_machine::{BoxError, Frozen, StateMachine, decode_exactly};
 
 const MAGIC: [u8; 4] = *b"RWES";
 const VERSION: u16 = 1;
 const META_VERSION: u8 = 1;
-
-/// More than any table of sessions takes: its answers, and what is said of each answer and session.
-const IMAGE_BYTES_MAX: u64 = (2 * SESSION_BYTES_MAX + 64 * SESSIONS_MAX) as u64;
 
 /// Writes the sessions and the application's state.
 pub(super) fn write(to: &mut impl Write, sessions: &Sessions, machine: Frozen) -> Result<(), BoxError> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::sessions::SessionId;
+use crate::sessions::{IMAGE_BYTES_MAX, SessionId};
 use crate::{BoxError, decode, encode};
 use raftwright_traits::{BasicNode, CommittedLeaderId, CommittedTerm, LogId, Membership, SnapshotContent};
 
@@ -275,4 +275,33 @@ async fn old_snapshots_go_when_new_ones_come() {
         home.get_snapshot_builder().await.build_snapshot().await.unwrap();
     }
     assert_eq!(std::fs::read_dir(home.directory.path()).unwrap().count(), 1);
+}
+
+/// Gives what it has, and counts what is wanted of it.
+struct Counting<'a> {
+    bytes: &'a [u8],
+    wanted: usize,
+}
+
+impl io::Read for Counting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.wanted += buffer.len();
+        self.bytes.read(buffer)
+    }
+}
+
+#[test]
+fn a_session_table_that_is_impossibly_long_is_refused_by_its_length_alone() {
+    let read = |length: u64| {
+        let head = [&b"RWES"[..], &[1, 0, 0, 0], &length.to_le_bytes()].concat();
+        let mut from = Counting { bytes: &head, wanted: 0 };
+        let error = content::read(&mut from, &mut Sum(0)).unwrap_err().to_string();
+        (error, from.wanted - head.len())
+    };
+    let (error, wanted) = read(IMAGE_BYTES_MAX + 1);
+    assert!(error.contains("impossibly long"), "{error}");
+    assert_eq!(wanted, 0, "nothing behind the length was asked for");
+    let (error, wanted) = read(IMAGE_BYTES_MAX);
+    assert!(error.contains("ends in its session table"), "{error}");
+    assert!(wanted < 1 << 20, "memory for what is there, not for what is promised: {wanted}");
 }

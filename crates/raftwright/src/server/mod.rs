@@ -267,7 +267,7 @@ impl Running {
 const LOG_END_MAX: Duration = Duration::from_secs(5);
 
 /// Waits until the log's writer is gone, so that the data directory can be opened again.
-pub(crate) async fn log_ended(end: WalEnd, node: u64) {
+pub(crate) async fn log_ended(end: impl Future<Output = ()>, node: u64) {
     if timeout(LOG_END_MAX, end).await.is_err() {
         tracing::error!(node, "the disk does not answer: the log is still being closed, and its directory locked");
     }

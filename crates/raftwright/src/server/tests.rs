@@ -59,3 +59,14 @@ async fn no_request_is_worked_on_for_ever() {
     server.shutdown().await;
     assert!(change.await.unwrap().is_err());
 }
+
+/// A disk that hangs keeps the log's writer, and not the server that stops.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_stops_does_not_wait_for_a_hung_disk_for_ever() {
+    let before = tokio::time::Instant::now();
+    log_ended(std::future::pending(), 1).await;
+    assert_eq!(before.elapsed().as_secs(), LOG_END_MAX.as_secs());
+    let before = tokio::time::Instant::now();
+    log_ended(std::future::ready(()), 1).await;
+    assert_eq!(before.elapsed(), Duration::ZERO, "one that has ended is not waited for");
+}

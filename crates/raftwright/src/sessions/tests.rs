@@ -106,6 +106,22 @@ fn an_impossible_image_is_refused() {
     assert!(image(vec![session(1, 1, 0, vec![]), session(2, 1, 0, vec![])]).is_none(), "two uses at one index");
 }
 
+/// Whatever a table holds within its own bounds, its image is within the image's.
+#[test]
+fn no_table_is_longer_than_its_image_may_be() {
+    let bytes = |sessions: Vec<SessionImage<'_>>| postcard::to_allocvec(&SessionsImage { sessions }).unwrap().len();
+    let long = vec![0xff; 1 << 20];
+    let longest = |answers| SessionImage { id: SessionId(u128::MAX), used: u64::MAX, floor: u64::MAX, answers };
+    let nothing = bytes(vec![]);
+    let session = bytes(vec![longest(vec![])]) - nothing;
+    let answer = bytes(vec![longest(vec![(u64::MAX, &long)])]) - nothing - session;
+    // The numbers of sessions and of answers are written with the bytes of the largest there are.
+    let number = 10;
+    assert!(answer <= cost(&Bytes::from(long)), "{answer}");
+    let all = number + SESSIONS_MAX * (session + number) + SESSION_BYTES_MAX;
+    assert!(all as u64 <= IMAGE_BYTES_MAX, "{all}");
+}
+
 proptest! {
     /// Against the plainest model there is: whatever is delivered, in whatever order and however often, nothing is
     /// applied twice; and a table that went through a snapshot in the middle judges as the one that did not.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use raftwright::net::{
     Body, Fault, FaultCode, Handler, Kind, Limits, Listener, OpenGate, PeerIdentity, ServerHandle, Session,
 };
-use raftwright::{Client, ClientError, Leader, Outcome, RequestError, UnknownReason, encode};
+use raftwright::{Client, ClientError, Leader, Outcome, REDIRECTS_MAX, RequestError, UnknownReason, encode};
 
 use crate::tally::{Tally, add};
 
@@ -97,6 +97,30 @@ async fn servers_that_point_at_each_other_do_not_keep_a_client_running_in_circle
     assert!(matches!(error, ClientError::Deadline { outcome: Outcome::NotApplied, .. }), "{error:?}");
     // A handful of hops, then a pause that grows: what fits into the deadline is far below this.
     assert!(first.calls() + second.calls() < 200, "{} and {}", first.calls(), second.calls());
+}
+
+/// A call goes straight on to where it is sent, a few times. Then it would pause, and its deadline leaves no time for that. The
+/// clock stands still, so that nothing here depends on the machine.
+#[tokio::test(start_paused = true)]
+async fn a_call_is_sent_on_a_few_times_before_it_pauses() {
+    // A clock that is paused jumps when nothing can run, but not while a thread blocks.
+    let (thaw, frozen) = std::sync::mpsc::channel::<()>();
+    let blocked = tokio::task::spawn_blocking(move || frozen.recv().is_err());
+    let mut servers = Vec::new();
+    for _ in 0..2 * REDIRECTS_MAX {
+        servers.push(FakeServer::start(|_, _| failed(&RequestError::Busy)).await);
+    }
+    for (server, next) in servers.iter().zip(&servers[1..]) {
+        let to = next.addr.clone();
+        *server.fake.answers.lock().unwrap() = Arc::new(move |_, _| failed(&sent_to(1, &to)));
+    }
+    let client = Client::<Tally>::connect([&servers[0].addr]).with_deadline(Duration::from_millis(50));
+    let error = client.read("a".into()).await.unwrap_err();
+    assert!(matches!(error, ClientError::Deadline { .. }), "{error:?}");
+    let asked = servers.iter().filter(|server| server.calls() == 1).count();
+    assert_eq!(asked, 1 + REDIRECTS_MAX as usize);
+    drop(thaw);
+    assert!(blocked.await.unwrap(), "nothing was ever sent");
 }
 
 #[tokio::test]

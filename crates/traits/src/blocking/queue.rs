@@ -9,7 +9,7 @@ use raftwright_core::{LogIdOption, LogShape, RaftEntry};
 use super::answer::Sender;
 use crate::{IOFlushed, LogIdOf, LogIndex, Of, RaftTypeConfig, StorageError, StorageErrorKind, VoteOf};
 
-/// Most reads that wait for the store's thread; a reader has one at a time.
+/// Most reads that wait for the store's thread; a reader has one at a time. Past it, a read is refused.
 pub(super) const READS_MAX: usize = 1 << 10;
 
 /// Bounds of a [`BlockingLog`](super::BlockingLog). What a node has under way is bounded by less than the defaults.

@@ -487,3 +487,38 @@ async fn a_limit_counts_both_parts_of_a_read() {
     let (mut in_steps, _) = half_in_memory(2, &Arc::default());
     assert_eq!(in_steps.try_get_log_entries(..).await.unwrap().len(), 11);
 }
+
+/// Readers that all wait for a store that hangs are bounded in number; those that came in time get what they asked for.
+#[tokio::test]
+async fn reads_beyond_the_bound_are_refused() {
+    const READS_MAX: usize = 1 << 10;
+    let told = Arc::default();
+    let (mut log, gate) = half_in_memory(usize::MAX, &told);
+    gate.set(true);
+    let mut readers = Vec::new();
+    for _ in 0..READS_MAX + 2 {
+        readers.push(log.get_log_reader().await);
+    }
+    let mut reads: Vec<_> =
+        readers.into_iter().map(|mut reader| Box::pin(async move { reader.try_get_log_entries(1..3).await })).collect();
+    // The store's thread has taken one of them in hand, or will: that makes room for one more, and no further.
+    let last_two = reads.split_off(READS_MAX);
+    for read in &mut reads {
+        begun(read.as_mut()).await;
+    }
+    let mut refused = 0;
+    for mut read in last_two {
+        match read.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => reads.push(read),
+            Poll::Ready(result) => {
+                assert_eq!(result.unwrap_err().kind, StorageErrorKind::Read);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0);
+    gate.set(false);
+    for read in reads {
+        assert_eq!(read.await.unwrap().len(), 2);
+    }
+}

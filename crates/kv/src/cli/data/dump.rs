@@ -220,3 +220,22 @@ fn bytes_text(bytes: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_payload_the_first_bytes_are_shown() {
+        let shown = |len: usize| bytes_text(&vec![0xab; len]);
+        assert_eq!(shown(2), "2 bytes: ab ab");
+        let all = shown(PAYLOAD_SHOWN_MAX);
+        assert_eq!((all.matches(" ab").count(), all.ends_with("...")), (PAYLOAD_SHOWN_MAX, false));
+        let some = shown(PAYLOAD_SHOWN_MAX + 1);
+        assert_eq!((some.matches(" ab").count(), some.ends_with(" ...")), (PAYLOAD_SHOWN_MAX, true));
+        // A long text is no payload that a line could hold, though it could be read.
+        let text = "a".repeat(PAYLOAD_SHOWN_MAX);
+        assert_eq!(text_or_bytes(text.as_bytes()), text);
+        assert!(text_or_bytes(format!("{text}a").as_bytes()).starts_with("65 bytes: 61"));
+    }
+}
