@@ -1,6 +1,7 @@
 //! The chores of this repository, as a library so that `cargo test --workspace` can run [`tidy`] too.
 
 pub mod limits;
+pub mod rows;
 pub mod steps;
 pub mod tidy;
 

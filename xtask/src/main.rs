@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use xtask::{root, steps, tidy};
+use xtask::{root, rows, steps, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask <chore>
@@ -11,6 +11,8 @@ usage: cargo xtask <chore>
   fix      its twin: format, apply what clippy can mend, redraw
   redraw   rewrite what is drawn from code: the first program in the README, the table of bounds
   tidy     the house rules alone (they also run as a unit test)
+  rows     the tests that the tables of docs name: all, or those under a path (`cargo xtask rows crates/node`), or those
+           of a section (`cargo xtask rows \"The handle\"`)
   deps     how many crates the libraries bring along, against their budgets";
 
 fn main() -> ExitCode {
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         Some("redraw") => steps::redraw(&root),
         Some("tidy") => tidy::report(&root),
         Some("deps") => steps::deps(&root),
+        Some("rows") => rows::run(&root, std::env::args().nth(2).as_deref()),
         Some("help" | "--help" | "-h") | None => {
             println!("{USAGE}");
             Ok(())

@@ -146,3 +146,24 @@ pub(crate) async fn pause() {
 pub(crate) fn has_ended<J: Future + Unpin>(join: &mut J) -> bool {
     Pin::new(join).poll(&mut Context::from_waker(Waker::noop())).is_ready()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What waits for a target is a summary, not a queue: a newer heartbeat takes the place of one that was not sent.
+    #[test]
+    fn a_slot_keeps_the_newest_alone_and_ends_when_it_is_closed() {
+        let slot = Slot::new();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(slot.poll_take(&mut cx).is_pending());
+        for round in 1..=1000 {
+            slot.put(round);
+        }
+        assert_eq!(slot.poll_take(&mut cx), Poll::Ready(Some(1000)));
+        assert!(slot.poll_take(&mut cx).is_pending(), "there was one");
+        slot.put(1001);
+        slot.close();
+        assert_eq!(slot.poll_take(&mut cx), Poll::Ready(None), "who is to end sends nothing more");
+    }
+}

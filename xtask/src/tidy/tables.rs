@@ -4,6 +4,7 @@
 use super::Complaint;
 use super::architecture::quoted;
 use super::tree::Tree;
+use crate::rows::is_test;
 
 /// The pages with such tables.
 const PAGES: &[&str] = &["docs/features.md", "docs/known-bugs.md"];
@@ -27,11 +28,6 @@ fn check_page(page: &str, text: &str) -> Vec<Complaint> {
 fn is_head(text: &str, i: usize) -> bool {
     let is_rule = |line: Option<&str>| line.is_some_and(|line| line.starts_with("|-") || line.starts_with("| -"));
     is_rule(text.lines().nth(i)) || is_rule(text.lines().nth(i + 1))
-}
-
-/// A test: a function in a Rust file, or a script that a test runs.
-fn is_test(name: &str) -> bool {
-    name.contains(".rs::") || (name.contains("/tests/scripts/") && name.ends_with(".txt")) || name.ends_with(".sh")
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use raftwright_core::WriteId;
 use raftwright_node::ReadPolicy;
 use raftwright_traits::{
-    ChangeMembershipError, ClientWriteError, Config, EmptyNode, Fatal, FlushSink, IOFlushed, LogIdOption, Outcome,
-    RaftError, RaftLogReader, RaftLogStorage, StorageError, StorageErrorKind, UnknownReason,
+    ChangeMembershipError, ClientWriteError, Config, EmptyNode, Fatal, FlushSink, IOFlushed, Identity, LogIdOption,
+    Outcome, RaftError, RaftLogReader, RaftLogStorage, StorageError, StorageErrorKind, UnknownReason, Vote, VoteKind,
+    VoteRequest,
 };
 
 use crate::fixture::{Cluster, Holding, TestTypes, config, put, with_both_leader_ids};
@@ -18,6 +19,7 @@ with_both_leader_ids!(
     a_leader_with_a_hung_disk_gives_way,
     a_failed_write_stops_the_node,
     a_lost_write_stops_the_node,
+    a_vote_that_cannot_be_stored_is_not_granted,
     a_panic_of_the_state_machine_stops_the_node,
     an_error_of_the_state_machine_stops_the_node,
     a_full_queue_refuses_at_once,
@@ -171,6 +173,23 @@ async fn a_failed_write_stops_the_node<C: TestTypes>() {
 
 async fn a_lost_write_stops_the_node<C: TestTypes>() {
     a_broken_log_stops_the_node::<C>(Holding::Lose, StorageErrorKind::TokenDropped).await;
+}
+
+/// BUGS 5: who cannot remember a vote has not given it.
+async fn a_vote_that_cannot_be_stored_is_not_granted<C: TestTypes>() {
+    let config = Config { enable_elect: false, ..config() };
+    let vote = Vote::<C::LeaderId>::new(5, 2);
+    let from = Identity { id: 2, incarnation: None };
+    let request = || VoteRequest::<C> { from, vote, last_log_id: None, kind: VoteKind::Vote, permit: None };
+    for (holding, kind) in [(Holding::Fail, StorageErrorKind::Write), (Holding::Lose, StorageErrorKind::TokenDropped)] {
+        let cluster = Cluster::<C>::blank_with([1], config.clone(), 1).await;
+        cluster.logs[&1].set(holding);
+        let answer = cluster.raft(1).vote(request()).await;
+        assert!(matches!(&answer, Err(Fatal::Storage(error)) if error.kind == kind), "{answer:?}");
+        expect_stopped(&cluster, 1, |fatal| matches!(fatal, Fatal::Storage(error) if error.kind == kind)).await;
+    }
+    let cluster = Cluster::<C>::blank_with([1], config, 1).await;
+    assert!(cluster.raft(1).vote(request()).await.unwrap().granted, "on a good disk it is");
 }
 
 async fn a_broken_state_machine_stops_the_node<C: TestTypes>(command: &str, why: impl Fn(&Fatal) -> bool) {

@@ -24,6 +24,7 @@ with_both_leader_ids!(
     a_learner_becomes_a_voter_when_it_has_caught_up,
     a_change_that_cannot_finish_is_taken_back,
     one_server_takes_the_place_of_another,
+    a_learner_is_a_learner_after_a_restart,
 );
 
 fn ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
@@ -242,4 +243,31 @@ async fn one_server_takes_the_place_of_another<C: TestTypes>() {
     cluster.wait(4).applied_index_at_least(index, "the new server has it").await.unwrap();
     let membership = cluster.raft(leader).metrics().borrow().membership_config.membership.clone();
     assert!(membership.is_voter(&4) && !membership.contains(&old));
+}
+
+/// BUGS 36: what a server finds in its own log decides, not that it was started.
+async fn a_learner_is_a_learner_after_a_restart<C: TestTypes>() {
+    let mut cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    cluster.add_blank(4).await;
+    cluster.raft(leader).add_learner(4, EmptyNode {}, true).await.unwrap();
+    let index = cluster.write(leader, "a", 1).await;
+    cluster.wait(4).applied_index_at_least(index, "it has the log").await.unwrap();
+    cluster.stop(4).await;
+    // Nobody is there whom it could hear: a voter would stand for election.
+    for id in [1, 2, 3] {
+        cluster.router.isolate(id);
+    }
+    cluster.start(4).await.unwrap();
+    let term = cluster.raft(4).metrics().borrow().current_term;
+    let other = |m: &raftwright_node::RaftMetrics<C>| m.state != ServerState::Learner || m.current_term != term;
+    let long = std::time::Duration::from_secs(5);
+    assert!(cluster.raft(4).wait(Some(long)).metrics(other, "it campaigns").await.is_err());
+    // By hand neither: nobody would count its vote.
+    cluster.raft(4).trigger().elect().await.unwrap();
+    assert!(cluster.raft(4).wait(Some(long)).metrics(other, "it campaigns").await.is_err());
+    cluster.router.heal();
+    let index = cluster.write(cluster.leader().await, "a", 2).await;
+    cluster.wait(4).applied_index_at_least(index, "it follows again").await.unwrap();
+    assert_eq!(cluster.raft(4).metrics().borrow().state, ServerState::Learner);
 }

@@ -9,6 +9,7 @@ use crate::fixture::{Cluster, TestTypes, config, with_both_leader_ids};
 
 with_both_leader_ids!(
     a_leader_without_heartbeats_gives_way,
+    heartbeats_by_hand_keep_a_leadership,
     alone_a_leader_leads_on_without_heartbeats,
     elections_are_switched_off_and_on,
     asking_before_an_election_is_switched_off,
@@ -25,6 +26,23 @@ async fn a_leader_without_heartbeats_gives_way<C: TestTypes>() {
     assert_ne!(next, leader);
     cluster.raft(leader).runtime_config().heartbeat(true).await.unwrap();
     cluster.write(cluster.leader().await, "a", 1).await;
+}
+
+/// The twin of the one before: what a leader's own clock does not do any more, its caller does.
+async fn heartbeats_by_hand_keep_a_leadership<C: TestTypes>() {
+    let cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    let term = cluster.raft(leader).metrics().borrow().current_term;
+    cluster.raft(leader).runtime_config().heartbeat(false).await.unwrap();
+    // Ten of the longest election timeouts, on a clock that only moves when nothing runs.
+    for _ in 0..60 {
+        cluster.raft(leader).trigger().heartbeat().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for id in [1, 2, 3] {
+        let metrics = cluster.raft(id).metrics().borrow().clone();
+        assert_eq!((metrics.current_term, metrics.current_leader), (term, Some(leader)), "server {id}");
+    }
 }
 
 async fn alone_a_leader_leads_on_without_heartbeats<C: TestTypes>() {

@@ -17,6 +17,7 @@ with_both_leader_ids!(
     an_entry_that_is_being_applied_is_applied_to_the_end,
     settings_that_cannot_work_are_refused,
     closures_run_in_order_and_know_their_type,
+    a_look_at_the_replica_sees_it_between_two_turns,
 );
 
 async fn shutdown_answers_everybody_and_leaves_no_task<C: TestTypes>() {
@@ -127,4 +128,31 @@ async fn closures_run_in_order_and_know_their_type<C: TestTypes>() {
     let wrong = raft.with_state_machine(|text: &mut String| text.len()).await;
     assert!(matches!(wrong, Err(Fatal::Storage(_))), "{wrong:?}");
     cluster.write(1, "a", "the node goes on").await;
+}
+
+async fn a_look_at_the_replica_sees_it_between_two_turns<C: TestTypes>() {
+    let cluster = Cluster::<C>::of([1, 2, 3]).await;
+    let leader = cluster.leader().await;
+    let raft = cluster.raft(leader);
+    let writer = raft.clone();
+    let writes = tokio::spawn(async move {
+        for i in 0..100 {
+            writer.client_write(put("a", i)).await.unwrap();
+        }
+    });
+    let mut before = None;
+    while !writes.is_finished() {
+        let look = |replica: &raftwright_core::Replica<raftwright_traits::Of<C>>| {
+            (replica.committed(), replica.last_log_id(), replica.identity().id)
+        };
+        let (committed, last, id) = raft.with_raft_state(look).await.unwrap();
+        assert_eq!(id, leader);
+        assert!(committed <= last && before <= committed, "{before:?} {committed:?} {last:?}");
+        before = committed;
+        tokio::task::yield_now().await;
+    }
+    writes.await.unwrap();
+    assert!(before.is_some());
+    raft.shutdown().await.unwrap();
+    assert_eq!(raft.with_raft_state(|_| ()).await, Err(Fatal::Stopped));
 }

@@ -122,6 +122,43 @@ fn the_power_may_be_cut_anywhere_in_history_3() {
     the_power_may_be_cut_anywhere(3);
 }
 
+/// Each write and each sync of a history fails once: it is said so, and whatever was acknowledged before is there when the
+/// power goes behind it. An error that was swallowed would leave a hole under something acknowledged.
+#[test]
+fn no_call_fails_in_silence() {
+    let seed = 12;
+    let (steps, states) = random_history(seed, 30);
+    let whole = SimDisk::new(seed);
+    assert_eq!(run(&whole, &steps).0, 30);
+    let counts = whole.counts();
+    let writes = (0..counts.writes).map(|which| ("write", which));
+    let syncs = (0..counts.syncs).map(|which| ("sync", which));
+    let (mut reached, mut said) = (0, 0);
+    for (call, which) in writes.chain(syncs) {
+        let disk = SimDisk::new(seed);
+        match call {
+            "write" => disk.fail_write(which),
+            _ => disk.fail_sync(which),
+        }
+        let (acknowledged, submitted) = run(&disk, &steps);
+        let context = format!("{call} {which} fails");
+        // What makes room is counted with the writes, and does not fail so.
+        if disk.counts().faults == 0 {
+            continue;
+        }
+        reached += 1;
+        said += u64::from(acknowledged < steps.iter().filter(|step| matches!(step, Step::Submit(_))).count());
+        disk.mend();
+        for loss in Loss::ALL {
+            let image = disk.fork(which);
+            image.power_cut(loss);
+            check(&image, &states, acknowledged, submitted, &format!("{context}, {loss:?}"));
+        }
+    }
+    // What is not part of the log, an index that is written beside it, may fail and be made again.
+    assert!(reached > 50 && said > reached / 2, "{said} of {reached} failures ended the run");
+}
+
 /// The end of the process alone loses nothing that was written, but what was not synced may still be lost later. What a
 /// start reports must be durable by then.
 #[test]
