@@ -40,6 +40,7 @@ mod service;
 mod sessions;
 mod start_error;
 mod state_machine;
+mod survivor;
 
 pub use client::{
     ATTEMPT_TIMEOUT, CLIENT_CONNECTIONS_MAX, CLIENT_DEADLINE, CLIENT_DEADLINE_MAX, Client, ClientError, REDIRECTS_MAX,
@@ -56,6 +57,7 @@ pub use service::{COMMAND_BYTES_MAX, REQUEST_WAIT_MAX};
 pub use sessions::{SESSION_BYTES_MAX, SESSION_WINDOW, SESSIONS_MAX, SessionId};
 pub use start_error::StartError;
 pub use state_machine::{BoxError, Frozen, StateMachine, decode, encode};
+pub use survivor::{BegunAnew, SurvivorError, begin_anew};
 
 pub use raftwright_core as core;
 pub use raftwright_net as net;

@@ -171,13 +171,19 @@ impl<D: Disk> DataDir<D> {
         *self.meta.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the id of the cluster, durably. Once set it never changes: another one is refused, the same one is no error.
+    /// Keeps the id of the cluster, durably. Once set it never changes so: another one is refused, the same one is no error.
     pub fn set_cluster_id(&self, cluster_id: u128) -> Result<(), DataDirError> {
         self.update(|meta| match meta.cluster_id {
             Some(found) if found == cluster_id => Ok(None),
             Some(found) => Err(DataDirError::WrongCluster { path: shown(&self.path), found, asked: cluster_id }),
             None => Ok(Some(Meta { cluster_id: Some(cluster_id), ..meta })),
         })
+    }
+
+    /// Puts the node into another cluster, durably, whatever cluster it belonged to: for a node that begins a new one with what
+    /// is left of an old one. The nodes of the old one refuse it from then on, and it them.
+    pub fn leave_for_cluster(&self, cluster_id: u128) -> Result<(), DataDirError> {
+        self.update(|meta| Ok(Some(Meta { cluster_id: Some(cluster_id), ..meta })))
     }
 
     pub(crate) fn set_log_made(&self) -> Result<(), DiskError> {

@@ -61,7 +61,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Init(args) => cluster::init(&remote, args).await,
             Command::Status => cluster::status(&remote).await,
             Command::Member { command } => cluster::member(&remote, command).await,
-            Command::Data { command } => data::run(&remote, command),
+            Command::Data { command } => data::run(&remote, command).await,
             Command::Snapshot => cluster::snapshot(&remote).await,
             Command::TransferLeader { id } => cluster::transfer_leader(&remote, id).await,
         }

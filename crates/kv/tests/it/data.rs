@@ -122,6 +122,37 @@ fn a_server_that_keeps_its_identity_serves_what_is_left() {
 }
 
 #[test]
+fn a_survivor_begins_a_new_cluster() {
+    let (_guard, dir) = written();
+    let path = dir.to_str().unwrap();
+    let cluster = |text: &str| {
+        let json: Value = serde_json::from_str(text).unwrap();
+        json["identity"]["cluster_id"].as_str().unwrap().to_owned()
+    };
+    let (_, text, _) = data(&["inspect", path, "-o", "json"]);
+    let old = cluster(&text);
+    let new_cluster = ["new-cluster", path, "--peer-addr", "127.0.0.1:1"];
+    let (code, text, error) = data(&new_cluster);
+    assert!(code == 6 && text.contains("lost: ") && error.contains("--yes"), "{text}{error}");
+    let (_, text, _) = data(&["inspect", path, "-o", "json"]);
+    assert_eq!(cluster(&text), old, "nothing was changed");
+    let (code, text, error) = data(&[&new_cluster[..], &["--yes", "-o", "json"]].concat());
+    assert_eq!(code, 0, "{text}{error}");
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&json["begun"], json["old_cluster"].as_str()), (&true.into(), Some(old.as_str())));
+    assert_ne!(cluster(&text), old);
+    let (code, _, error) = data(&["new-cluster", path, "--peer-addr", "nowhere"]);
+    assert!(code == 2 && error.contains("host:port"), "{error}");
+
+    let server = Process::start(1, &dir, &[]);
+    let at = |args: &[&str]| run(&[args, &["--endpoints", &server.http]].concat());
+    assert_eq!(at(&["get", "last"]).stdout, b"3\n");
+    assert!(at(&["put", "next", "4"]).status.success());
+    assert_eq!(at(&["member", "list", "-o", "simple"]).stdout, b"1 127.0.0.1:1 yes\n");
+    server.stop();
+}
+
+#[test]
 fn a_running_server_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let server = Process::start(1, dir.path(), &[]);

@@ -10,5 +10,6 @@ mod membership;
 mod sessions;
 mod snapshots;
 mod start_errors;
+mod survivor;
 mod tally;
 mod unknown;

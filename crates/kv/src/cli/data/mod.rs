@@ -1,7 +1,8 @@
-//! `data`: looking at a data directory while no server runs in it, and cutting a damaged log.
+//! `data`: looking at a data directory while no server runs in it, cutting a damaged log, and beginning a new cluster with it.
 
 mod dump;
 mod inspect;
+mod new_cluster;
 mod repair;
 
 use std::path::Path;
@@ -26,6 +27,11 @@ for a cluster which has no majority without it, and may lose what was committed.
 The damaged files are copied to DIR.damaged-1 (or -2, ...) first. The copy and the new log need as much room as the log
 has, each.";
 
+const NEW_CLUSTER_NOTES: &str = "\
+Only when more than half of the voters will never come back: what they had acknowledged and this server lacks is lost. Do it on
+one server, the one whose log is longest (`data inspect` says how long it is). The cluster gets a new id, so that whoever is
+left of the old one is refused; such servers are emptied and added as new ones.";
+
 /// What `data` does.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum DataCommand {
@@ -47,14 +53,18 @@ pub(in crate::cli) enum DataCommand {
     /// Cut a log that no server opens before its first damage
     #[command(after_help = format!("{REPAIR_NOTES}\n\n{EXIT_CODES}"))]
     Repair(repair::RepairArgs),
+    /// Begin a new cluster with this server alone, when the majority of the old one is gone for good
+    #[command(after_help = format!("{NEW_CLUSTER_NOTES}\n\n{EXIT_CODES}"))]
+    NewCluster(new_cluster::NewClusterArgs),
 }
 
-pub(in crate::cli) fn run(remote: &RemoteArgs, command: DataCommand) -> Result<(), Failure> {
+pub(in crate::cli) async fn run(remote: &RemoteArgs, command: DataCommand) -> Result<(), Failure> {
     match command {
         DataCommand::Inspect { dir } => inspect::inspect(remote, &dir),
         DataCommand::Verify { dir } => inspect::verify(remote, &dir),
         DataCommand::Dump(args) => dump::dump(remote, &args),
         DataCommand::Repair(args) => repair::repair(remote, &args),
+        DataCommand::NewCluster(args) => new_cluster::new_cluster(remote, &args).await,
     }
 }
 

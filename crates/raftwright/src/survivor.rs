@@ -1,0 +1,142 @@
+//! Beginning a new cluster with what one server of an old one has, when the old one has lost its majority for good.
+//!
+//! No rule of Raft allows this. The server may lack entries that were acknowledged: whatever it has not, is lost. And what it
+//! has may never have been committed: it is, from now on. So the new cluster has a new id, and whoever is left of the old one
+//! is refused by it: there are never two halves that both go on under one name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use raftwright_core::WriteId;
+use raftwright_traits::{
+    AsyncRuntime, BasicNode, CommittedLeaderId, CommittedTerm, Entry, EntryPayload, FlushSink, IOFlushed, Incarnation,
+    LogId, LogIndex, Membership, RaftLogStorage, StorageError, TokioRuntime, Vote,
+};
+use raftwright_wal::{
+    DataDir, DataDirError, DataDirOptions, Inspector, OpenError, RealDisk, SnapshotDir, SnapshotError, WalError,
+    WalLog, WalOptions,
+};
+
+use crate::cluster_id::ClusterId;
+use crate::easy_config::EasyConfig;
+
+/// A new cluster of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BegunAnew {
+    /// The only member.
+    pub id: u64,
+    /// The cluster that it belonged to.
+    pub old_cluster: Option<ClusterId>,
+    /// The one that it belongs to now.
+    pub new_cluster: ClusterId,
+    /// Index of the last entry that it had. Everything up to there is committed once the server leads, whether it was
+    /// before or not; what the old cluster had acknowledged behind it is lost.
+    pub last_index: LogIndex,
+    /// Index of the entry with the new membership.
+    pub membership_index: LogIndex,
+}
+
+/// Why no new cluster was begun.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SurvivorError {
+    /// The data directory cannot be opened: a server runs in it, or it belongs to something else. Nothing was changed.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// No server would open the log. Nothing was changed; see `raftwright data repair`.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The snapshots cannot be opened. Nothing was changed.
+    #[error("the snapshots in the data directory cannot be opened: {0}")]
+    Snapshots(SnapshotError),
+    /// There is nothing to begin with. Nothing was changed.
+    #[error("the directory holds no entry and no snapshot: start a blank server and initialize it instead")]
+    Nothing,
+    /// A snapshot was installed and the log does not know of it yet. Nothing was changed.
+    #[error(
+        "a snapshot up to entry {snapshot} stands beside a log up to entry {log}, as after a crash: start the server once, \
+         stop it, and try again"
+    )]
+    SnapshotAhead {
+        /// The last entry in the snapshot.
+        snapshot: LogIndex,
+        /// The last entry of the log.
+        log: LogIndex,
+    },
+    /// The media failed. Doing it again is safe: until it succeeds, the server finds no majority, as before.
+    #[error("the log cannot be written: {0}; try again")]
+    Write(Box<str>),
+    /// There is no tokio runtime.
+    #[error("{0}")]
+    Runtime(String),
+}
+
+/// The errors of the writer say what became of a write.
+struct Unheard;
+
+impl FlushSink for Unheard {
+    fn flushed(&self, _: WriteId, _: Result<(), StorageError>) {}
+}
+
+/// Makes the server that lives in a data directory, and does not run, the only member of a new cluster, reached by others at
+/// `addr` (`host:port`). To be used on *one* server, the one with the longest log, and only when a majority of the voters is
+/// gone for good. The others are emptied and added to it like new ones, under new ids.
+///
+/// The server keeps its id and its incarnation. Its log is continued by one entry, the membership of itself alone, in a term
+/// of its own; when it is started it leads.
+///
+/// # Errors
+/// [`SurvivorError`]; each says whether anything was changed.
+pub async fn begin_anew(path: &Path, addr: &str) -> Result<BegunAnew, SurvivorError> {
+    let runtime = TokioRuntime::current().map_err(SurvivorError::Runtime)?;
+    let (id, last_index) = look_at(path)?;
+    let random = runtime.random_u64();
+    let dir = Arc::new(DataDir::open(RealDisk, path, DataDirOptions { node_id: id, random })?);
+    let snapshots = SnapshotDir::open(dir.snapshots_path()).map_err(SurvivorError::Snapshots)?;
+    match snapshots.newest().and_then(|snapshot| snapshot.index()) {
+        Some(snapshot) if snapshot > last_index => {
+            return Err(SurvivorError::SnapshotAhead { snapshot, log: last_index });
+        }
+        Some(_) | None => {}
+    }
+    let opened = WalLog::<EasyConfig, RealDisk>::open_with_writer(Arc::clone(&dir), WalOptions::default());
+    let (mut log, mut writer, _) = opened?;
+    let broken = |error: &dyn std::fmt::Display| SurvivorError::Write(error.to_string().into());
+    let last = log.get_log_state().await.map_err(|error| broken(&error))?.last_log_id.ok_or(SurvivorError::Nothing)?;
+    let voted = log.read_vote().await.map_err(|error| broken(&error))?.map_or(0, |vote| vote.term());
+    // Nobody else has written, or will write, an entry of this term in this cluster.
+    let term = voted.max(last.leader_id.term()).saturating_add(1);
+
+    // First of all: a crash behind this leaves a server that nobody of the old cluster talks to.
+    let identity = dir.identity();
+    let new_cluster = ClusterId::random(&runtime);
+    dir.leave_for_cluster(new_cluster.0)?;
+    let node = BasicNode { incarnation: Some(Incarnation(identity.incarnation)), ..BasicNode::new(addr) };
+    let membership =
+        Membership::new(vec![[id].into()], BTreeMap::from([(id, node)])).map_err(|error| broken(&error))?;
+    let log_id = LogId::new(CommittedTerm::new(term, None), last.index + 1);
+    let token = |write| IOFlushed::new(WriteId(write), Arc::new(Unheard));
+    log.save_vote(&Vote::new(term, id), token(0));
+    log.append(vec![Entry { log_id, payload: EntryPayload::Membership(membership) }], token(1));
+    let mut drain = || -> Result<(), WalError> {
+        while writer.run_batch()? > 0 {}
+        writer.close()
+    };
+    drain().map_err(|error| broken(&error))?;
+    let old_cluster = identity.cluster_id.map(ClusterId);
+    tracing::warn!(
+        node = id, ?old_cluster, %new_cluster, last_index,
+        "a new cluster of this server alone was begun: what the old one had behind its last entry is lost"
+    );
+    Ok(BegunAnew { id, old_cluster, new_cluster, last_index, membership_index: last_index + 1 })
+}
+
+/// Who lives there and which entry is the last one, if a server would open the directory and finds something in it. Changes nothing.
+fn look_at(path: &Path) -> Result<(u64, LogIndex), SurvivorError> {
+    let inspector = Inspector::open(RealDisk, path)?;
+    let identity = inspector.identity()?;
+    match inspector.verify()?.extent.last {
+        Some(last) => Ok((identity.node_id, last.index)),
+        None => Err(SurvivorError::Nothing),
+    }
+}
