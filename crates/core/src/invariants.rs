@@ -88,3 +88,6 @@ pub fn check_delta<T: Types>(before: &Facts<T>, after: &Facts<T>) -> Result<(), 
 fn require(holds: bool, promise: Violation) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(promise) }
 }
+
+#[cfg(test)]
+mod tests;

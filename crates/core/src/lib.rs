@@ -60,7 +60,6 @@ pub use message::{
     InstallSnapshotRequest, InstallSnapshotResponse, Message, PeerRefusal, ReadIndexAnswer, ReadIndexRequest,
     ReadIndexResponse, TransferLeaderRequest, VoteKind, VoteRequest, VoteResponse,
 };
-pub use outbox::{Outbox, Promise};
 pub use replica::{Load, Replica, RestoreError, Restored};
 pub use rng::Rng;
 pub use role::ServerState;
@@ -69,4 +68,3 @@ pub use stream::{Stream, StreamEffect, StreamInput};
 pub use time::{Span, Time};
 pub use types::{Identity, Incarnation, LogIndex, MaybeSerde, Node, NodeId, RaftEntry, Term, Types};
 pub use vote::{Vote, VoteOf};
-pub use write_tracker::WriteTracker;

@@ -60,12 +60,10 @@ impl<T: Types> MembershipLog<T> {
         self.list.push(stored);
     }
 
-    /// Goes back to the last one before `since`. Returns whether anything changed.
-    pub(crate) fn truncate(&mut self, since: LogIndex) -> bool {
-        let before = self.list.len();
+    /// Goes back to the last one before `since`.
+    pub(crate) fn truncate(&mut self, since: LogIndex) {
         let keep = self.list.iter().take_while(|m| m.log_id.index_or_zero() < since).count().max(1);
         self.list.truncate(keep);
-        self.list.len() < before
     }
 
     /// Forgets all that is in the log: this is the membership of a snapshot that has taken its place.

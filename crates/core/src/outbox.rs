@@ -12,7 +12,7 @@ use crate::{
 /// only `Outbox::after` takes it, and only becoming durable releases it.
 #[derive(Clone, Debug)]
 #[must_use = "a promise that is not put into the outbox is never kept"]
-pub struct Promise<T: Types>(pub(crate) Promised<T>);
+pub(crate) struct Promise<T: Types>(pub(crate) Promised<T>);
 
 #[derive(Clone, Debug)]
 pub(crate) enum Promised<T: Types> {
@@ -70,7 +70,7 @@ impl<T: Types> Promise<T> {
 
 /// Holds promises until the write that each depends on, and all before that, are durable.
 #[derive(Clone, Debug)]
-pub struct Outbox<T: Types> {
+pub(crate) struct Outbox<T: Types> {
     /// Ordered by write, then by arrival.
     waiting: BTreeMap<(WriteId, u64), Promise<T>>,
     arrivals: u64,
@@ -101,13 +101,8 @@ impl<T: Types> Outbox<T> {
     }
 
     /// How many wait.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
-    }
-
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
     }
 
     /// This server now promises itself to another vote. What it was about to say to earlier candidates and leaders would

@@ -86,3 +86,6 @@ impl Pace {
         window.max(min).min(max)
     }
 }
+
+#[cfg(test)]
+mod tests;

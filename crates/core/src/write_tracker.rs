@@ -9,7 +9,7 @@ use crate::{Canonical, LogIndex, Time, Types, WriteId};
 /// Writes are one ordered sequence, so only a *prefix* of completed writes is durable in the sense that counts: a write
 /// that completed before an earlier one waits for it.
 #[derive(Clone, Debug, Default)]
-pub struct WriteTracker {
+pub(crate) struct WriteTracker {
     last_id: u64,
     pending: VecDeque<Pending>,
     durable_index: LogIndex,
@@ -27,12 +27,12 @@ struct Pending {
 
 impl WriteTracker {
     /// For a log whose entries up to `durable_index` were read back from the disk.
-    pub fn new(durable_index: LogIndex) -> Self {
+    pub(crate) fn new(durable_index: LogIndex) -> Self {
         Self { last_id: 0, pending: VecDeque::new(), durable_index }
     }
 
     /// A write that leaves the log ending at `last_index`.
-    pub fn submit(&mut self, now: Time, last_index: LogIndex) -> WriteId {
+    pub(crate) fn submit(&mut self, now: Time, last_index: LogIndex) -> WriteId {
         self.last_id += 1;
         let id = WriteId(self.last_id);
         self.pending.push_back(Pending { id, done: false, submitted: now, covers: last_index });
@@ -40,7 +40,7 @@ impl WriteTracker {
     }
 
     /// The last write was extended by more entries before it was handed out.
-    pub fn extend(&mut self, last_index: LogIndex) {
+    pub(crate) fn extend(&mut self, last_index: LogIndex) {
         if let Some(last) = self.pending.back_mut() {
             assert!(!last.done && last.covers < last_index, "only an open append grows");
             last.covers = last_index;
@@ -48,7 +48,7 @@ impl WriteTracker {
     }
 
     /// The log of now ends before `since`. What was or will be durable behind that is another log's.
-    pub fn truncate(&mut self, since: LogIndex) {
+    pub(crate) fn truncate(&mut self, since: LogIndex) {
         let keep = since.saturating_sub(1);
         self.durable_index = self.durable_index.min(keep);
         for write in &mut self.pending {
@@ -58,13 +58,13 @@ impl WriteTracker {
 
     /// The log of now shares nothing with what was submitted before: it starts over, behind a snapshot. Up to there it is
     /// durable once the write that starts it over is.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.truncate(0);
     }
 
     /// The disk has completed a write. Returns whether the durable prefix has grown. A completion that nobody waits for
     /// (a second one) changes nothing.
-    pub fn complete(&mut self, id: WriteId) -> bool {
+    pub(crate) fn complete(&mut self, id: WriteId) -> bool {
         if let Some(write) = self.pending.iter_mut().find(|write| write.id == id) {
             write.done = true;
         }
@@ -77,12 +77,12 @@ impl WriteTracker {
     }
 
     /// Whether this write, and all before it, are durable.
-    pub fn is_durable(&self, id: WriteId) -> bool {
+    pub(crate) fn is_durable(&self, id: WriteId) -> bool {
         id.0 <= self.last_id && self.pending.front().is_none_or(|first| id < first.id)
     }
 
     /// The write that will make this index durable; `None` if it is so already.
-    pub fn covering(&self, index: LogIndex) -> Option<WriteId> {
+    pub(crate) fn covering(&self, index: LogIndex) -> Option<WriteId> {
         if index <= self.durable_index {
             return None;
         }
@@ -90,12 +90,12 @@ impl WriteTracker {
     }
 
     /// The last entry of the log of now that is durable here.
-    pub fn durable_index(&self) -> LogIndex {
+    pub(crate) fn durable_index(&self) -> LogIndex {
         self.durable_index
     }
 
     /// How many writes are submitted and not yet part of the durable prefix.
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.pending.len()
     }
 
@@ -116,7 +116,7 @@ impl WriteTracker {
     }
 
     /// When the oldest write that is not durable was submitted.
-    pub fn oldest_pending(&self) -> Option<Time> {
+    pub(crate) fn oldest_pending(&self) -> Option<Time> {
         self.pending.front().map(|write| write.submitted)
     }
 }

@@ -3,6 +3,7 @@
 
 mod bad_peer;
 mod calls;
+mod canonical;
 mod cluster;
 mod coalescing;
 mod configure;
@@ -10,8 +11,10 @@ mod disk;
 mod elections;
 mod found;
 mod known_bugs;
+mod limits;
 mod log_shape;
 mod membership;
+mod numbers;
 mod pace;
 mod paper;
 mod quorum;

@@ -1,15 +1,13 @@
-//! What people read, and what a search compares.
+//! What people read.
 
 use std::time::Duration;
 
 use raftwright_core::{
-    AdvancedLeaderId, Canonical, ChangeConditions, ChangeMembers, CommittedLeaderId, CommittedTerm, Identity,
-    Incarnation, Input, LeaderId, LogId, MembershipError, Node, ReadPolicy, RestoreError, Round, Span,
-    StandardLeaderId, Ticket, Time,
+    AdvancedLeaderId, CommittedLeaderId, CommittedTerm, Identity, Incarnation, LeaderId, LogId, MembershipError, Node,
+    RestoreError, Round, Span, StandardLeaderId, Ticket, Time,
 };
 
-use crate::cluster::{Cluster, Setup};
-use crate::types::{Member, Standard, id};
+use crate::types::{Standard, id};
 
 #[test]
 fn times_and_spans_are_told_in_milliseconds() {
@@ -59,58 +57,4 @@ fn errors_say_what_is_wrong() {
 fn nothing_stored_is_no_incarnation() {
     assert_eq!(().incarnation(), None);
     assert!(!().bind_incarnation(Incarnation(1)));
-}
-
-/// The words of a state: the same for the same state, whenever it is, and others for another.
-#[test]
-fn a_state_is_told_from_another_by_its_words() {
-    let words = |cluster: &Cluster<Standard>, id: u64| {
-        let (server, ticket) = (|id: &u64| *id, |ticket: Ticket| ticket.0);
-        let mut words = Canonical::new(&server, &ticket);
-        cluster.replica(id).canonical(&mut words);
-        words.words().to_vec()
-    };
-    let setup = || Setup { learners: vec![4, 5], incarnations: true, ..Setup::voters(3) };
-    let (mut one, mut other) = (Cluster::<Standard>::new(setup()), Cluster::<Standard>::new(setup()));
-    other.pass(Span::from_nanos(7), false);
-    let mut seen = std::collections::BTreeSet::new();
-    let node = || Member { address: 1, incarnation: None };
-    let steps: Vec<fn(&mut Cluster<Standard>)> = vec![
-        |_| {},
-        |cluster| cluster.elect(1),
-        |cluster| cluster.hold_disk(1),
-        |cluster| cluster.propose(1, "x"),
-        |cluster| {
-            cluster.call(1, "read", |ticket| Input::Read { ticket, policy: ReadPolicy::ReadIndex });
-        },
-        |cluster| {
-            cluster.call(1, "transfer", |ticket| Input::TransferLeader { ticket, to: 2 });
-        },
-    ];
-    for step in steps {
-        step(&mut one);
-        step(&mut other);
-        assert_eq!(words(&one, 1), words(&other, 1), "what time it is makes no difference");
-        seen.insert(words(&one, 1));
-    }
-    assert_eq!(seen.len(), 5, "a disk that is held is nothing that a server knows");
-
-    // Changes that wait for a binding of incarnations which nobody asked for.
-    let change = |change: ChangeMembers<Standard>, conditions: ChangeConditions<Standard>| {
-        let mut cluster = Cluster::<Standard>::new(setup());
-        cluster.step(1, Input::Elect);
-        cluster.settle();
-        cluster.call(1, "first", |ticket| Input::ChangeMembers { ticket, change, conditions });
-        words(&cluster, 1)
-    };
-    let seen_there = ChangeConditions { last_log_id: Some(id::<Standard>(1, 3)), ..ChangeConditions::default() };
-    let all = [
-        change(ChangeMembers::SetNodes([(6, node())].into()), ChangeConditions::default()),
-        change(ChangeMembers::Promote([4].into()), ChangeConditions::default()),
-        change(ChangeMembers::AddVoters([4].into()), ChangeConditions::default()),
-        change(ChangeMembers::AddVoters([4].into()), seen_there),
-        change(ChangeMembers::RemoveVoters { voters: [3].into(), retain: true }, ChangeConditions::default()),
-        change(ChangeMembers::ReplaceNode { old: 3, new: 4, node: node() }, ChangeConditions::default()),
-    ];
-    assert!(all.iter().collect::<std::collections::BTreeSet<_>>().len() >= 5);
 }
