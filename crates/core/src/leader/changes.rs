@@ -84,7 +84,8 @@ impl<T: Types> Leading<T> {
                 Ok(next) => {
                     self.change = Some(ticket);
                     for id in readdressed {
-                        let incarnation = |of: &MembershipOf<T>| of.node(&id).and_then(Node::incarnation);
+                        // Removed, and added again before it was left, it may be another by now.
+                        let incarnation = |of: &MembershipOf<T>| of.node(&id).map(Node::incarnation);
                         let same_server = incarnation(&next) == incarnation(state.membership());
                         self.close_stream(&id, same_server, effects);
                     }

@@ -53,12 +53,6 @@ impl<T: Types> Leading<T> {
             });
         }
         for (id, node) in membership.nodes().iter().filter(|(id, _)| **id != state.identity.id) {
-            let back = self.targets.get_mut(id).filter(|target| target.leaving.is_some());
-            if let Some(stream) = back.and_then(|target| target.stream) {
-                // Removed, and added again before it was left: perhaps another server by now.
-                effects.push(Effect::CloseStream { stream });
-                self.targets.remove(id);
-            }
             let blank = Target::default();
             let target = self.targets.entry(*id).or_insert(blank);
             if target.stream.is_some() {

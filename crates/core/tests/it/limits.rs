@@ -461,6 +461,104 @@ fn what_waits_for_the_disk_is_bounded_to_the_unit() {
     assert_eq!(server.replica.load().promises, 4);
 }
 
+/// A vote is given, but there is no room to wait until that is durable: then it is not said, nor hinted at.
+#[test]
+fn a_vote_that_cannot_wait_for_the_disk_is_not_said() {
+    let config = ReplicaConfig { promises_max: 1, pre_vote: false, ..ReplicaConfig::default() };
+    let mut server: Server = Solo::start(Start { config, ..Start::default() });
+    server.prompt = false;
+    let first = Some(first_log_id::<Standard>());
+    assert_eq!(server.ask_vote(2, 1, first), None, "it waits");
+    let answer = server.ask_vote(3, 2, first).expect("there is no room to wait");
+    assert!(!answer.granted && answer.vote.is_none() && answer.asked == vote::<Standard>(2, 3));
+    assert_eq!(server.replica.vote(), Some(&vote::<Standard>(2, 3)), "but it is given");
+    server.complete_all();
+    assert!(server.ask_vote(3, 2, first).is_some_and(|answer| answer.granted), "and said when it is asked for again");
+}
+
+/// To give a vote is a write, for which there may be no room. To say whether one would give it is none.
+#[test]
+fn a_vote_needs_room_for_a_write_and_a_pre_vote_does_not() {
+    let config = ReplicaConfig { writes_max: 1, pre_vote: false, ..ReplicaConfig::default() };
+    let mut server: Server = Solo::start(Start { config, ..Start::default() });
+    server.prompt = false;
+    let last_log_id = Some(first_log_id::<Standard>());
+    assert_eq!(server.ask_vote(2, 1, last_log_id), None, "it waits for the disk");
+    assert_eq!(server.replica.load().writes, 1);
+    let begin = server.done.len();
+    for kind in [VoteKind::Vote, VoteKind::PreVote] {
+        let request = VoteRequest { from: identity(3), vote: vote::<Standard>(2, 3), last_log_id, kind, permit: None };
+        server.call(|ticket| Input::VoteRequest { ticket, request });
+    }
+    server.complete_all();
+    let said = server.done[begin..].iter().filter_map(|effect| match effect {
+        Effect::Reply { reply: Reply::Vote(response), .. } => {
+            Some((response.asked.term(), response.kind, response.granted))
+        }
+        _ => None,
+    });
+    let said: Vec<_> = said.collect();
+    assert_eq!(said, [(1, VoteKind::Vote, true), (2, VoteKind::Vote, false), (2, VoteKind::PreVote, true)]);
+}
+
+/// A lease is over at its end, for those as well who only ask how long it lasts.
+#[test]
+fn a_lease_is_none_at_its_end() {
+    let mut server = leader();
+    assert_eq!(server.replica.lease_until(), None, "an election is no lease");
+    answer(&mut server, 2, 1);
+    let until = server.replica.lease_until().unwrap();
+    before(&mut server, until);
+    server.step(Input::Wake);
+    assert_eq!(server.replica.lease_until(), Some(until));
+    assert_eq!(server.replica.last_quorum_ack(), Some(Time::ZERO + MIN));
+    at(&mut server, until);
+    server.step(Input::Wake);
+    assert_eq!(server.replica.lease_until(), None);
+}
+
+// ---- members that come back ----
+
+/// A server that was removed and is added again before it was left may be another by now: its stream begins anew.
+#[test]
+fn a_server_that_comes_back_is_taken_for_another() {
+    let mut server = leader();
+    server.matched(2, id::<Standard>(1, 2));
+    change(&mut server, ChangeMembers::SetNodes([(4, Member::default())].into()));
+    server.matched(2, id::<Standard>(1, 3));
+    server.matched(4, id::<Standard>(1, 3));
+    change(&mut server, ChangeMembers::RemoveNodes([4].into()));
+    let before = server.stream_to(4);
+    server.matched(2, id::<Standard>(1, 4));
+    let begin = server.done.len();
+    change(&mut server, ChangeMembers::SetNodes([(4, Member::default())].into()));
+    let closed = |effect: &Effect<Standard>| matches!(effect, Effect::CloseStream { stream } if *stream == before);
+    assert_eq!(server.done[begin..].iter().filter(|effect| closed(effect)).count(), 1);
+    assert_ne!(server.stream_to(4), before);
+    assert_eq!(matched_of(&server, 4), None);
+}
+
+fn matched_of(server: &Server, id: u64) -> Option<u64> {
+    server.replica.matched().find(|(of, _)| *of == id).and_then(|(_, matched)| matched).map(|matched| matched.index)
+}
+
+/// A new address leads to the same server, which still has what it had. Another incarnation has nothing.
+#[test]
+fn what_a_server_had_stays_known_unless_another_takes_its_place() {
+    let after = |incarnation: Option<u64>| {
+        let mut server = leader();
+        server.matched(2, id::<Standard>(1, 2));
+        server.matched(3, id::<Standard>(1, 2));
+        let before = server.stream_to(3);
+        let node = Member { address: 33, incarnation: incarnation.map(Incarnation) };
+        change(&mut server, ChangeMembers::UpdateNodes([(3, node)].into()));
+        assert_ne!(server.stream_to(3), before, "it is connected to anew");
+        matched_of(&server, 3)
+    };
+    assert_eq!(after(None), Some(2));
+    assert_eq!(after(Some(9)), None);
+}
+
 // ---- snapshots ----
 
 fn builds(server: &Server, begin: usize) -> Vec<u64> {
