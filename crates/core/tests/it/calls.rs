@@ -1,7 +1,9 @@
 //! What clients and operators ask: every ticket is answered once, each bound is kept, and a refusal says whether something may
 //! still happen.
 
-use raftwright_core::{Input, Load, ReadPolicy, Refusal, ReplicaConfig, Reply, Span};
+use raftwright_core::{
+    Effect, Effects, Input, Load, Membership, MembershipError, ReadPolicy, Refusal, ReplicaConfig, Reply, Span,
+};
 
 use crate::cluster::{Cluster, Setup};
 use crate::solo::{Solo, Start};
@@ -122,4 +124,37 @@ fn a_change_waits_for_one_that_nobody_asked_for() {
     assert!(cluster.answers.iter().all(|(_, reply)| matches!(reply, Reply::Done { .. })), "{:?}", cluster.answers);
     let members = &cluster.replica(1).membership().membership;
     assert!(members.nodes().values().all(|member| member.incarnation.is_some()), "everybody is bound: {members:?}");
+}
+
+/// What is to be done can be looked at before it is taken, and is taken once.
+#[test]
+fn effects_can_be_looked_at() {
+    let mut server = leader(ReplicaConfig::default());
+    let mut effects = Effects::default();
+    assert!(effects.is_empty() && effects.as_slice().is_empty());
+    server.replica.step(server.now, Input::Beat, &mut effects);
+    assert!(!effects.is_empty());
+    assert!(matches!(effects.as_slice(), [Effect::Send { to: 2, .. }, Effect::Send { to: 3, .. }]));
+    assert_eq!(effects.drain().count(), 2);
+    assert!(effects.is_empty());
+}
+
+/// A membership that cannot be, or that does not have this server as a voter, initializes nothing.
+#[test]
+fn a_membership_that_makes_no_sense_initializes_nothing() {
+    let members = |configs: Vec<&[u64]>| {
+        let nodes = (1..=3).map(|id| (id, Member { address: id, incarnation: None })).collect();
+        Membership::new(configs.iter().map(|ids| ids.iter().copied().collect()).collect(), nodes).unwrap()
+    };
+    let initialize = |membership| {
+        let mut server: Solo = Solo::restore(1, ReplicaConfig::default(), raftwright_core::Restored::default());
+        let reply = server.call(|ticket| Input::Initialize { ticket, membership });
+        (reply, server.replica.last_log_id().is_some())
+    };
+    let refused = |refusal| (Some(Reply::Refused(refusal)), false);
+    assert_eq!(initialize(Membership::default()), refused(Refusal::Membership(MembershipError::EmptyVoters)));
+    assert_eq!(initialize(members(vec![&[2, 3]])), refused(Refusal::NotInMembership));
+    assert_eq!(initialize(members(vec![&[1, 2], &[1, 3]])), refused(Refusal::NotInMembership), "joint");
+    let log_id = crate::disk::first_log_id::<Standard>();
+    assert_eq!(initialize(members(vec![&[1]])), (Some(Reply::Done { log_id }), true));
 }

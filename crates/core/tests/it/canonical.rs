@@ -248,8 +248,11 @@ fn renamed_messages_have_renamed_words() {
 
 // ---- servers under other names ----
 
-/// What happens, told of servers whose names are given: after each of these, the states are looked at.
-fn story<T: Kind>() -> Vec<fn(&mut Cluster<T>, [u64; 3])> {
+/// Something that happens to servers whose names are given.
+type Happening<T> = fn(&mut Cluster<T>, [u64; 3]);
+
+/// What happens: after each of these, the states are looked at.
+fn story<T: Kind>() -> Vec<Happening<T>> {
     vec![
         |_, _| {},
         |cluster, [a, ..]| cluster.elect(a),

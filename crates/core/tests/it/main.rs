@@ -10,6 +10,7 @@ mod configure;
 mod disk;
 mod elections;
 mod found;
+mod installs;
 mod known_bugs;
 mod limits;
 mod log_shape;

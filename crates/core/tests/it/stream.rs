@@ -175,6 +175,20 @@ fn a_probe_needs_no_entry() {
 }
 
 /// BUGS 23: the window counts down to zero again, whatever happened in between.
+/// The probe went to the start of the log and brought nothing with it: that it was answered says that the target is there.
+#[test]
+fn a_probe_of_nothing_is_answered_too() {
+    let mut rig = Rig::new(StreamConfig::default(), &[1, 1, 5], 1);
+    let epoch = rig.stream.epoch();
+    rig.read = None;
+    rig.step(StreamInput::Entries { epoch, prev: None, entries: Vec::new() });
+    assert_eq!(rig.sent.len(), 1);
+    rig.answer(AppendOutcome::Success { matched: None });
+    assert!(rig.reports.is_empty(), "nothing is known to match");
+    rig.read_all();
+    assert_eq!(rig.on_the_way(), [(1, 3)], "the log follows at once");
+}
+
 #[test]
 fn the_window_in_bytes_is_kept() {
     let config = StreamConfig { request_bytes_max: 4, inflight_bytes_max: 6, ..StreamConfig::default() };
@@ -400,6 +414,7 @@ fn a_snapshot_that_fails_is_tried_again() {
         None,
         Some(InstallOutcome::Refused(PeerRefusal::Busy)),
         Some(InstallOutcome::HigherVote(vote::<Standard>(1, 3))),
+        Some(InstallOutcome::HigherVote(led::<Standard>(TERM, 1))),
     ] {
         let mut rig = at_a_snapshot();
         match outcome {
