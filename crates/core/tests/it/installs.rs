@@ -191,6 +191,31 @@ fn a_snapshot_of_a_leader_that_was_never_voted_for_stops_the_start() {
     assert_eq!((replica.last_log_id(), replica.committed()), (Some(id(3, 9)), Some(id(3, 9))));
 }
 
+/// What was purged, and what is in a snapshot, was committed once: a start knows it, whatever the state machine says.
+#[test]
+fn what_was_purged_or_is_in_a_snapshot_is_committed() {
+    let start = |purged: Option<Id>, snapshot, committed| {
+        let restored = Restored {
+            vote: Some(led::<Standard>(1, 2)),
+            purged,
+            key_log_ids: purged.map_or(vec![first_log_id::<Standard>(), id(1, 2)], |_| vec![id(1, 4)]),
+            last_log_id: Some(id(1, 6)),
+            committed,
+            memberships: vec![StoredMembership { log_id: Some(first_log_id::<Standard>()), membership: voters() }],
+            snapshot,
+        };
+        let replica = Replica::<Standard>::new(ReplicaConfig::default(), identity(1), restored, Time::ZERO, 1).unwrap();
+        (replica.committed(), replica.last_log_id())
+    };
+    let last = Some(id(1, 6));
+    assert_eq!(start(None, None, None), (None, last));
+    assert_eq!(start(None, Some(id(1, 3)), None), (Some(id(1, 3)), last));
+    assert_eq!(start(Some(id(1, 3)), Some(id(1, 3)), None), (Some(id(1, 3)), last));
+    assert_eq!(start(Some(id(1, 3)), Some(id(1, 5)), None), (Some(id(1, 5)), last));
+    assert_eq!(start(Some(id(1, 3)), Some(id(1, 5)), last), (last, last));
+    assert_eq!(start(Some(id(1, 3)), Some(id(1, 2)), None), (Some(id(1, 3)), last), "an older snapshot says nothing");
+}
+
 /// A leader whose log was purged further than its newest snapshot goes has lost that snapshot: it builds another.
 #[test]
 fn a_leader_that_has_lost_its_snapshot_builds_another() {

@@ -18,6 +18,7 @@ mod membership;
 mod numbers;
 mod pace;
 mod paper;
+mod promises;
 mod quorum;
 mod random;
 mod reads;
