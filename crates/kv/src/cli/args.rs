@@ -158,6 +158,9 @@ pub struct DemoArgs {
     /// Have the servers build a snapshot every so many log entries
     #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u64).range(1..))]
     pub snapshot_every: Option<u64>,
+    /// The servers' election timeout, like 150ms, with a heartbeat every fifth of it; without it, --soak takes 1s
+    #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with_all = ["big_snapshot", "memory_run"])]
+    pub election_timeout: Option<Duration>,
 }
 
 impl Default for DemoArgs {
@@ -173,6 +176,7 @@ impl Default for DemoArgs {
             no_latency_bound: false,
             snapshot_rate: None,
             snapshot_every: None,
+            election_timeout: None,
         }
     }
 }

@@ -105,10 +105,15 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
 
 /// What the servers are started with besides what each needs.
 fn flags(args: &DemoArgs) -> Vec<String> {
-    match args.snapshot_every {
-        Some(entries) => vec![format!("--snapshot-every={entries}"), "--snapshot-log-keep=100".to_owned()],
-        None => Vec::new(),
+    let mut flags = Vec::new();
+    if let Some(entries) = args.snapshot_every {
+        flags.extend([format!("--snapshot-every={entries}"), "--snapshot-log-keep=100".to_owned()]);
     }
+    if let Some(timeout) = args.election_timeout {
+        let interval = format!("--heartbeat-interval={}ms", (timeout.as_millis() / 5).max(1));
+        flags.extend([format!("--election-timeout={}ms", timeout.as_millis()), interval]);
+    }
+    flags
 }
 
 async fn play(args: &DemoArgs, cluster: &mut Cluster, story: &Story) -> Result<Outcome, Failure> {
