@@ -9,6 +9,9 @@ use crate::record::{Extent, RawLogId};
 /// What a payload in memory costs besides its bytes: its place here, and what an allocation takes.
 const PAYLOAD_OVERHEAD: usize = 64;
 
+/// Entries for which there is room in any case.
+const ROOM_KEPT: usize = 4096;
+
 fn cost(payload: &Bytes) -> usize {
     payload.len() + PAYLOAD_OVERHEAD
 }
@@ -29,6 +32,13 @@ pub(crate) struct Slot {
     pub(crate) len: u32,
     pub(crate) crc: u32,
     pub(crate) kind: u8,
+}
+
+/// Gives back memory that a log took when it was far longer.
+fn give_back<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > ROOM_KEPT && queue.capacity() / 4 > queue.len() {
+        queue.shrink_to((queue.len() * 2).max(ROOM_KEPT));
+    }
 }
 
 /// Entries from `first` on that one leader proposed.
@@ -213,6 +223,8 @@ impl Index {
             self.runs.clear();
         }
         self.purged = Some(up_to);
+        give_back(&mut self.slots);
+        give_back(&mut self.recent);
     }
 
     /// Takes over the identity of the last entry from a witness, where the entry itself is gone and only its index is
@@ -276,6 +288,14 @@ mod tests {
             index.append(id(*term, at as u64 + 1), slot, Some(Bytes::from_static(b"x")));
         }
         index
+    }
+
+    #[test]
+    fn a_log_that_was_long_gives_its_memory_back() {
+        let mut index = filled(&[1; 200_000]);
+        index.purge(id(1, 199_000), false);
+        assert!(index.slots.capacity() < 10_000 && index.recent.capacity() < 10_000);
+        assert_eq!((index.slots.len(), index.next(), index.payload(200_000).is_some()), (1000, 200_001, true));
     }
 
     #[test]
