@@ -30,16 +30,18 @@ pub struct Config {
     pub rpc_timeout: u64,
     /// Most client calls that wait to be taken up by the core; past it, calls are refused as busy.
     pub api_queue_max: usize,
-    /// Most client calls and peer requests that the core takes up in one go.
+    /// Most client calls and peer requests that the core takes up in one go, and as many writes of high priority. The rest
+    /// waits for the next go; what has come back from disk and peers is looked at in between.
     pub api_batch_max: usize,
     /// Most bytes of entries proposed and not committed; past it, writes are refused as busy.
     pub uncommitted_bytes_max: usize,
-    /// Most log writes submitted and not completed.
+    /// Most log writes submitted and not completed. Past it, what would need another is refused as busy.
     pub log_writes_max: usize,
     /// How much faster than another a server's clock may run, in thousandths; the leases of leaders are that much shorter
     /// than the shortest election timeout. `None`: no leases. It concerns reads that ask for a lease and no others.
     pub clock_drift_max: Option<u32>,
-    /// Most linearizable reads that wait for their round.
+    /// Most linearizable reads that wait for their round, and as many that wait for the state machine to get as far. Past it,
+    /// reads are refused as busy.
     pub reads_max: usize,
     /// Most entries in one AppendEntries request.
     pub append_entries_max: usize,
@@ -49,7 +51,7 @@ pub struct Config {
     pub inflight_requests_max: usize,
     /// Most bytes of entries sent to a target and not answered.
     pub inflight_bytes_max: usize,
-    /// About how many bytes of entries the state machine gets at a time.
+    /// About how many bytes of entries the state machine gets at a time; a single larger entry goes alone.
     pub apply_bytes_max: usize,
     /// When a snapshot is built by itself.
     pub snapshot_policy: SnapshotPolicy,

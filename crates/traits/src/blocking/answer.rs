@@ -33,6 +33,11 @@ impl<X> Sender<X> {
         self.put(Slot::Full(value));
     }
 
+    /// Whether nobody waits for the value any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     fn put(&self, new: Slot<X>) {
         let mut slot = lock(&self.0);
         let waiting = match &mut *slot {

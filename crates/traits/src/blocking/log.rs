@@ -212,6 +212,9 @@ impl<C: RaftTypeConfig> BlockingLogReader<C> {
             return Err(ended());
         }
         if state.reads.len() >= READS_MAX {
+            state.reads.retain(|read| !read.sender.is_abandoned());
+        }
+        if state.reads.len() >= READS_MAX {
             return Err(StorageError::new(StorageErrorKind::Read, "too many reads wait for the disk"));
         }
         let asked = at..end.min(recent_first);

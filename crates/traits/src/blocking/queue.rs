@@ -18,7 +18,7 @@ pub struct BlockingLogOptions {
     /// Most writes that wait for the store's thread. An append beyond it stops the log: the order of writes is a promise,
     /// and nobody may wait here.
     pub queue_writes_max: usize,
-    /// Most bytes of entries that wait for the store's thread, and what happens there is the same.
+    /// Bytes of entries at which no further append may wait for the store's thread, and what happens there is the same.
     pub queue_bytes_max: usize,
     /// Bytes of entries after which a batch takes no further write: more would only make everybody wait for its flush.
     pub batch_bytes_max: usize,

@@ -54,6 +54,9 @@ pub(super) fn run<C: RaftTypeConfig, S: BlockingLogStore<C>>(store: S, ending: E
     let mut store = store;
     while let Some(batch) = next(&shared) {
         for Read { start, end, bytes_max, sender } in batch.reads {
+            if sender.is_abandoned() {
+                continue;
+            }
             sender.send(store.read(start, end, bytes_max));
         }
         write(&mut store, &shared, batch.writes, batch.committed);

@@ -9,7 +9,7 @@ use crate::RaftTypeConfig;
 /// Time after which a receipt that hears nothing is dropped, and its content with it.
 pub const RECEIPT_IDLE_MAX: Span = Span::from_secs(600);
 
-/// Longest content that is accepted, in bytes: what a file can have.
+/// Longest content that is accepted, in bytes: what a file can have. The offer of a longer one is refused as malformed.
 const CONTENT_BYTES_MAX: u64 = i64::MAX as u64;
 
 /// What one server receives: at most one content at a time. A plain machine; the content is its driver's, who must

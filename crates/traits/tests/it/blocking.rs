@@ -32,18 +32,34 @@ enum Record {
 /// A gate that a store waits at.
 #[derive(Default)]
 struct Gate {
-    shut: Mutex<bool>,
+    state: Mutex<GateState>,
     moved: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    shut: bool,
+    /// Whether the store waits at it.
+    waits: bool,
 }
 
 impl Gate {
     fn set(&self, shut: bool) {
-        *self.shut.lock().unwrap() = shut;
+        self.state.lock().unwrap().shut = shut;
         self.moved.notify_all();
     }
 
     fn pass(&self) {
-        drop(self.moved.wait_while(self.shut.lock().unwrap(), |shut| *shut).unwrap());
+        let mut state = self.state.lock().unwrap();
+        state.waits = true;
+        self.moved.notify_all();
+        state = self.moved.wait_while(state, |state| state.shut).unwrap();
+        state.waits = false;
+    }
+
+    /// Waits until the store waits at it.
+    fn reached(&self) {
+        drop(self.moved.wait_while(self.state.lock().unwrap(), |state| !state.waits).unwrap());
     }
 }
 
@@ -63,6 +79,9 @@ struct Plain {
     read_max: usize,
     /// Panics instead of the next flush.
     panics: bool,
+    /// How many appends each flush was for.
+    batches: Arc<Mutex<Vec<usize>>>,
+    appends: usize,
     /// Told when the store is closed.
     closed: Arc<Mutex<bool>>,
 }
@@ -81,6 +100,8 @@ impl Plain {
             read_gate: Arc::default(),
             read_max: usize::MAX,
             panics: false,
+            batches: Arc::default(),
+            appends: 0,
             closed: Arc::default(),
         };
         if records.is_empty() {
@@ -157,6 +178,7 @@ impl BlockingLogStore<TestConfig> for Plain {
     }
 
     fn append(&mut self, entries: &[Entry<TestConfig>]) -> Result<(), StorageError> {
+        self.appends += 1;
         self.keep(Record::Append(entries.to_vec()))
     }
 
@@ -171,6 +193,7 @@ impl BlockingLogStore<TestConfig> for Plain {
     fn flush(&mut self) -> Result<(), StorageError> {
         self.gate.pass();
         assert!(!self.panics, "told to panic");
+        self.batches.lock().unwrap().push(std::mem::take(&mut self.appends));
         self.handle.sync()
     }
 
@@ -488,37 +511,112 @@ async fn a_limit_counts_both_parts_of_a_read() {
     assert_eq!(in_steps.try_get_log_entries(..).await.unwrap().len(), 11);
 }
 
-/// Readers that all wait for a store that hangs are bounded in number; those that came in time get what they asked for.
+/// A log whose store's thread hangs in the flush of a vote: nothing else waits for it.
+fn hanging(
+    options: BlockingLogOptions,
+    told: &Arc<Told>,
+) -> (BlockingLog<TestConfig>, Arc<Gate>, Arc<Mutex<Vec<usize>>>) {
+    let store = Plain::open(&Disk::new(), 1);
+    store.batches.lock().unwrap().clear();
+    let (gate, batches) = (Arc::clone(&store.gate), Arc::clone(&store.batches));
+    let mut log = BlockingLog::start(store, options, on_a_thread).unwrap();
+    gate.set(true);
+    log.save_vote(&Vote::new(2, 1), told.token(0));
+    gate.reached();
+    (log, gate, batches)
+}
+
+/// `queue_bytes_max`: while so many bytes wait, an append stops the log. Votes have a reserve as large again.
+#[test]
+fn an_append_beyond_the_bytes_of_the_queue_stops_the_log() {
+    let size = entry(1, 1).size();
+    for (bytes, fit) in [(10 * size, 10), (10 * size + 1, 11), (size, 1)] {
+        let told = Arc::new(Told::default());
+        let options = BlockingLogOptions { queue_bytes_max: bytes, ..BlockingLogOptions::default() };
+        let (mut log, gate, _) = hanging(options, &told);
+        for index in 1..=fit {
+            log.append(vec![entry(1, index)], told.token(index));
+        }
+        log.save_vote(&Vote::new(3, 1), told.token(100));
+        assert_eq!(told.count(), 0, "{fit} fit into {bytes} bytes, and a vote besides");
+        log.append(vec![entry(1, fit + 1)], told.token(101));
+        assert_eq!(told.wait(1), [(101, Err(StorageErrorKind::Write))], "one more does not");
+        gate.set(false);
+        let told = told.wait(fit as usize + 3);
+        assert!(told[1..].iter().all(|(_, result)| result.is_ok()), "what was taken is written: {told:?}");
+    }
+}
+
+/// `batch_bytes_max`: a batch that holds so much takes no further write, however many wait.
+#[test]
+fn a_batch_takes_no_further_write_once_it_is_full() {
+    let size = entry(1, 1).size();
+    for (bytes, expected) in
+        [(3 * size, [0, 3, 3, 3, 1].as_slice()), (3 * size + 1, &[0, 4, 4, 2]), (1 << 30, &[0, 10])]
+    {
+        let told = Arc::new(Told::default());
+        let options = BlockingLogOptions { batch_bytes_max: bytes, ..BlockingLogOptions::default() };
+        let (mut log, gate, batches) = hanging(options, &told);
+        for index in 1..=10 {
+            log.append(vec![entry(1, index)], told.token(index));
+        }
+        gate.set(false);
+        told.wait(11);
+        assert_eq!(*batches.lock().unwrap(), expected, "{bytes} bytes");
+    }
+}
+
+/// `recent_bytes_max`: so much of what is flushed is in memory, and what is older comes from the store.
 #[tokio::test]
-async fn reads_beyond_the_bound_are_refused() {
-    const READS_MAX: usize = 1 << 10;
+async fn older_entries_are_not_kept_in_memory() {
+    let told = Arc::new(Told::default());
+    let size = entry(1, 1).size();
+    let options = BlockingLogOptions { recent_bytes_max: 5 * size, ..BlockingLogOptions::default() };
+    let store = Plain::open(&Disk::new(), 1);
+    let gate = Arc::clone(&store.read_gate);
+    let mut log = BlockingLog::start(store, options, on_a_thread).unwrap();
+    for index in 1..=20 {
+        log.append(vec![entry(1, index)], told.token(index));
+    }
+    told.wait(20);
+    gate.set(true);
+    assert_eq!(log.try_get_log_entries(16..).await.unwrap().len(), 5, "without the store");
+    let mut reader = log.get_log_reader().await;
+    let mut read = pin!(reader.try_get_log_entries(15..));
+    begun(read.as_mut()).await;
+    gate.set(false);
+    assert_eq!(read.await.unwrap().len(), 6);
+}
+
+/// `READS_MAX`: reads beyond the bound are refused while the disk hangs, and those that nobody waits for any more make room.
+#[tokio::test]
+async fn reads_that_wait_for_the_disk_are_bounded() {
+    const MAX: usize = 1 << 10;
     let told = Arc::default();
     let (mut log, gate) = half_in_memory(usize::MAX, &told);
     gate.set(true);
+    let mut first = log.get_log_reader().await;
+    let mut first = pin!(first.try_get_log_entries(1..=9));
+    begun(first.as_mut()).await;
+    gate.reached();
     let mut readers = Vec::new();
-    for _ in 0..READS_MAX + 2 {
+    for _ in 0..MAX {
         readers.push(log.get_log_reader().await);
     }
-    let mut reads: Vec<_> =
-        readers.into_iter().map(|mut reader| Box::pin(async move { reader.try_get_log_entries(1..3).await })).collect();
-    // The store's thread has taken one of them in hand, or will: that makes room for one more, and no further.
-    let last_two = reads.split_off(READS_MAX);
+    let mut reads: Vec<_> = readers.iter_mut().map(|reader| Box::pin(reader.try_get_log_entries(1..=9))).collect();
     for read in &mut reads {
         begun(read.as_mut()).await;
     }
-    let mut refused = 0;
-    for mut read in last_two {
-        match read.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Pending => reads.push(read),
-            Poll::Ready(result) => {
-                assert_eq!(result.unwrap_err().kind, StorageErrorKind::Read);
-                refused += 1;
-            }
-        }
-    }
-    assert!(refused > 0);
+    let refused = log.try_get_log_entries(1..=9).await.unwrap_err();
+    assert_eq!(refused.kind, StorageErrorKind::Read, "{refused}");
+    assert_eq!(log.try_get_log_entries(10..).await.unwrap().len(), 2, "what is in memory is read all the same");
+    drop(reads.pop());
+    let mut another = log.get_log_reader().await;
+    let mut another = pin!(another.try_get_log_entries(1..=9));
+    begun(another.as_mut()).await;
     gate.set(false);
     for read in reads {
-        assert_eq!(read.await.unwrap().len(), 2);
+        assert_eq!(read.await.unwrap().len(), 9);
     }
+    assert_eq!((first.await.unwrap().len(), another.await.unwrap().len()), (9, 9));
 }

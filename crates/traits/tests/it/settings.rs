@@ -1,4 +1,5 @@
-use raftwright_traits::{Config, ReloadError};
+use raftwright_core::ClockDrift;
+use raftwright_traits::{Config, ReloadError, Span};
 
 #[test]
 fn the_defaults_are_valid() {
@@ -69,4 +70,29 @@ fn others_do_not_and_are_named() {
         Err(ReloadError::Invalid(error)) => assert_eq!(error.setting, "election_timeout_min"),
         other => panic!("{other:?}"),
     }
+}
+
+/// What is bounded by another machine is bounded as this one says.
+#[test]
+fn every_bound_reaches_the_machine_that_keeps_it() {
+    let config = Config {
+        election_timeout_max: 401,
+        uncommitted_bytes_max: 11,
+        log_writes_max: 12,
+        clock_drift_max: Some(13),
+        reads_max: 14,
+        log_keep_for_followers_max: 15,
+        append_entries_max: 16,
+        append_bytes_max: 17,
+        inflight_requests_max: 18,
+        inflight_bytes_max: 19,
+        ..Config::default()
+    };
+    let (replica, stream) = (config.replica(), config.stream());
+    assert_eq!(replica.election_timeout_max, Span::from_millis(401));
+    assert_eq!((replica.uncommitted_bytes_max, replica.writes_max, replica.reads_max), (11, 12, 14));
+    assert_eq!(replica.clock_drift_max, Some(ClockDrift::per_mille(13)));
+    assert_eq!(replica.log_keep_for_followers_max, 15);
+    assert_eq!((stream.request_entries_max, stream.request_bytes_max), (16, 17));
+    assert_eq!((stream.inflight_requests_max, stream.inflight_bytes_max), (18, 19));
 }

@@ -444,3 +444,19 @@ fn a_throttle_lets_a_burst_and_then_the_rate_through() {
     assert_eq!(slow.take(now, u64::MAX), Time::from_nanos(u64::MAX), "and no overflow");
     assert_eq!(slow.take(now, u64::MAX), Time::from_nanos(u64::MAX));
 }
+
+/// A content longer than any file can be is refused before a place is made for it.
+#[test]
+fn an_offer_of_more_than_a_file_can_hold_is_refused() {
+    const MAX: u64 = i64::MAX as u64;
+    for (size, taken) in [(0, true), (MAX, true), (MAX + 1, false), (u64::MAX, false)] {
+        let mut receiver = SnapshotReceiver::<Config>::new(ReceiptId(1));
+        match receiver.on_offer(START, offer(1, 1, 10, size)) {
+            OfferVerdict::Begin(_) => assert!(taken, "{size} bytes"),
+            OfferVerdict::Answer(answer) => {
+                assert!(!taken, "{size} bytes");
+                assert_eq!(answer, TransferAnswer::Rejected(Rejection::Malformed));
+            }
+        }
+    }
+}
