@@ -12,11 +12,12 @@ use crate::{
     Note, RaftEntry, ReplicaConfig, Reply, Rng, StoredMembership, Term, Time, Types, Vote, VoteOf, Write, WriteId,
 };
 
-/// No correct cluster sees so many elections: the end of the terms.
+/// No correct cluster sees so many elections: the end of the terms. A vote of this term is not believed, and nobody campaigns
+/// for it.
 const TERM_MAX: Term = 1 << 62;
 
-/// Nor so many between two messages to one server. A peer that claims such a jump is broken or hostile; believing it would
-/// use up the terms, of which there are a billion such jumps.
+/// Nor so many between two messages to one server. A peer that claims a longer jump is broken or hostile, and is not believed:
+/// it would use up the terms, of which there are a billion such jumps.
 const TERM_JUMP_MAX: Term = 1 << 32;
 
 /// The state that all roles share.

@@ -11,7 +11,8 @@ use crate::{
     Reply, Round, Ticket, Time, Types,
 };
 
-/// Membership changes that wait for one that nobody asked for (a binding of incarnations, the end of a joint one).
+/// Most membership changes that wait for one that nobody asked for (a binding of incarnations, the end of a joint one), or
+/// until the leader may change anything. Past it, a change is refused as long as another one is in progress.
 const WAITING_CHANGES_MAX: usize = 16;
 
 /// A change of membership that somebody asked for.
