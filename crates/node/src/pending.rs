@@ -90,3 +90,41 @@ impl<C: RaftTypeConfig> PendingWrites<C> {
         (self.replaced_count, self.curious) = (0, 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use raftwright_traits::{CommittedLeaderId, CommittedLeaderIdOf, LogId, RaftError};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    raftwright_traits::declare_raft_types!(
+        /// Nothing special.
+        Types: D = u64, R = u64
+    );
+
+    fn id(term: u64, index: LogIndex) -> LogIdOf<Types> {
+        LogId::new(CommittedLeaderIdOf::<Types>::new(term, None), index)
+    }
+
+    /// Past the bound the callers whose entries were replaced last are told at once; the others wait for what is applied.
+    #[test]
+    fn replaced_writes_are_bounded_and_those_beyond_are_told() {
+        const MAX: usize = 1 << 16;
+        let mut pending = PendingWrites::<Types>::new();
+        let mut waiting = Vec::new();
+        for index in 1..=MAX as u64 + 2 {
+            let (tx, rx) = oneshot::channel();
+            pending.push(id(1, index), WriteTx::Caller(tx));
+            waiting.push(rx);
+        }
+        pending.push(id(2, 1), WriteTx::Nobody);
+        assert_eq!(pending.len(), MAX + 1);
+        let told: Vec<_> = waiting.iter_mut().filter_map(|rx| rx.try_recv().ok()).collect();
+        let unknown = || Err(RaftError::APIError(ClientWriteError::Unknown(UnknownReason::LeadershipLost)));
+        assert_eq!(told, [unknown(), unknown()]);
+        let mut into = VecDeque::new();
+        pending.take_upto(LogIndex::MAX, &mut into);
+        assert_eq!((into.len(), pending.len()), (MAX + 1, 0));
+    }
+}

@@ -9,6 +9,7 @@ mod ending;
 mod faults;
 mod fixture;
 mod inbound;
+mod limits;
 mod membership;
 mod observe;
 mod reads;
