@@ -5,7 +5,8 @@ use crate::format::SECTOR;
 
 /// Smallest segment, in bytes.
 pub const SEGMENT_BYTES_MIN: u64 = 16 * SECTOR as u64;
-/// Largest segment, in bytes: offsets in it have 32 bits, and a batch larger than a segment must still fit.
+/// Largest segment, in bytes: offsets in it have 32 bits, and a batch larger than a segment must still fit. A larger setting
+/// is refused when the log is opened.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Sizes and bounds. All are in bytes unless they say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,13 +16,14 @@ pub struct WalOptions {
     /// Size of the first segment of a new log, where that is less; each one after has twice the size of the one before, up to
     /// the usual one. A small log thus takes little room, and opening a new one does not wait long for the zeroes in it.
     pub first_segment_bytes: u64,
-    /// A batch takes no further write once it holds this much.
+    /// A batch takes no further write once it holds this much, the heads of its entries included.
     pub batch_bytes_max: usize,
     /// Bound of the queue in bytes: further appends are refused as busy while this much waits.
     pub queue_bytes_max: usize,
-    /// Bound of the queue in number of writes.
+    /// Bound of the queue in number of writes: further appends are refused as busy while so many wait.
     pub queue_ops_max: usize,
-    /// Memory for the payloads of recent entries, with what it costs to keep them.
+    /// Memory for the payloads of recent entries, with what it costs to keep them. Past it, the oldest that are on the media
+    /// are read from there.
     pub recent_bytes_max: usize,
     /// How much of the next segment is prepared (zeroed and synced) in one step.
     pub prepare_step_bytes: usize,

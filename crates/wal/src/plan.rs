@@ -12,7 +12,8 @@ use crate::index::{Index, Place, Slot};
 use crate::log::Segment;
 use crate::record::{RawEntry, RawLogId};
 
-/// Most bytes that one read of old entries takes from the media at once.
+/// Most bytes that one read of old entries takes from the media at once. More are read one after the other, and an entry that
+/// is longer alone.
 const READ_BYTES_MAX: u64 = 4 << 20;
 
 /// What a read found under the lock.

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-/// Longest vote that a store accepts, in bytes.
+/// Longest vote that a store accepts, in bytes. A longer one is refused; where one seems to stand, the media is damaged.
 pub const VOTE_BYTES_MAX: usize = 64 * 1024;
-/// Longest payload of one entry, in bytes.
+/// Longest payload of one entry, and most bytes of all payloads of one append. What is longer is refused.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Most entries in one append.
+/// Most entries in one append. A longer one is refused.
 pub const APPEND_ENTRIES_MAX: usize = 1 << 20;
 
 /// Identity of an entry: the leader that proposed it and its place (Raft §5.3: index and term determine an entry).

@@ -193,13 +193,13 @@ fn wait<F, T>(shared: &Shared<F, T>, held_up: bool) -> bool {
     }
 }
 
-/// How long a flush is put off at most for those who were just answered.
+/// How long a flush is put off at most for those who were just answered. Past it, it begins without them.
 const GATHER_MAX: Duration = Duration::from_millis(4);
 /// How long the writer looks for a single caller's next write before its thread goes to sleep: about what waking it costs.
 const SPIN_MAX: Duration = Duration::from_micros(40);
 /// From how many callers on a batch's callers are told by a thread of their own.
 const MANY: usize = 8;
-/// Most flushes in a row that begin at once after callers did not come back.
+/// Most flushes in a row that begin at once after callers did not come back. Then it is looked once more whether they do.
 const SKIPS_MAX: u32 = 64;
 
 /// Group commit when everybody waits for an answer: who was just answered is likely to come back with the next write. To
@@ -216,22 +216,47 @@ struct Pace {
     penalty: u32,
 }
 
+/// How to wait for those who were just answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// Not at all.
+    None,
+    /// At most so long, without giving up the processor.
+    Spin(Duration),
+    /// At most so long, asleep.
+    Sleep(Duration),
+}
+
 impl Pace {
     /// Waits until as many writes are queued as the so many callers that were answered make with those that wait already.
     fn gather<F, T>(&mut self, shared: &Shared<F, T>, answered: usize, took: Duration) {
-        self.flush = (self.flush * 3 + took) / 4;
         let waiting = shared.queued.load(Ordering::Acquire);
+        let wanted = waiting + answered;
+        let queued = match self.patience(answered, took) {
+            Patience::None => return,
+            Patience::Spin(longest) => spin(shared, wanted, longest),
+            Patience::Sleep(longest) => sleep(shared, wanted, longest),
+        };
+        self.learn(answered, queued.saturating_sub(waiting));
+    }
+
+    /// How to wait for so many callers, after a flush that took so long.
+    fn patience(&mut self, answered: usize, took: Duration) -> Patience {
+        self.flush = (self.flush * 3 + took) / 4;
         if self.skips > 0 {
             self.skips -= 1;
-            return;
+            return Patience::None;
         }
-        let wanted = waiting + answered;
-        let came = match answered {
-            0 => return,
-            1 => spin(shared, wanted, SPIN_MAX.min(self.flush)),
-            _ => sleep(shared, wanted, GATHER_MAX.min(self.flush)),
-        };
-        if came.saturating_sub(waiting) * 2 >= answered {
+        match answered {
+            0 => Patience::None,
+            1 => Patience::Spin(SPIN_MAX.min(self.flush)),
+            _ => Patience::Sleep(GATHER_MAX.min(self.flush)),
+        }
+    }
+
+    /// Of those who were answered, so many came back.
+    fn learn(&mut self, answered: usize, came: usize) {
+        if came * 2 >= answered {
             self.penalty = 0;
         } else {
             self.penalty = (self.penalty * 2 + 1).min(SKIPS_MAX);
@@ -266,4 +291,62 @@ fn sleep<F, T>(shared: &Shared<F, T>, wanted: usize, longest: Duration) -> usize
 #[expect(clippy::disallowed_methods, reason = "how long flushes take here; the writer itself knows no time")]
 fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::WalError;
+
+    const SLOW: Duration = Duration::from_secs(1);
+
+    /// No longer than a flush takes, and no longer than the bounds: a slow disk makes nobody wait for those who may not come.
+    #[test]
+    fn the_patience_for_callers_is_bounded() {
+        for (flush, spin, sleep) in [(SLOW, 40, 4000), (Duration::from_micros(20), 20, 20)] {
+            let mut pace = Pace { flush, ..Pace::default() };
+            assert_eq!(pace.patience(0, flush), Patience::None);
+            assert_eq!(pace.patience(1, flush), Patience::Spin(Duration::from_micros(spin)));
+            assert_eq!(pace.patience(2, flush), Patience::Sleep(Duration::from_micros(sleep)));
+            assert_eq!(pace.patience(1000, flush), Patience::Sleep(Duration::from_micros(sleep)));
+        }
+    }
+
+    /// Callers who do not come back are looked for more and more seldom, and never given up: they may have changed their ways.
+    #[test]
+    fn flushes_that_begin_at_once_are_bounded() {
+        let mut pace = Pace::default();
+        let mut skipped = Vec::new();
+        for _ in 0..9 {
+            let tried = (0..1000).position(|_| pace.patience(10, SLOW) != Patience::None);
+            skipped.push(tried.expect("they are looked for again"));
+            pace.learn(10, 4);
+        }
+        assert_eq!(skipped, [0, 1, 3, 7, 15, 31, 63, 64, 64]);
+        let tried = (0..1000).position(|_| pace.patience(10, SLOW) != Patience::None);
+        pace.learn(10, 5);
+        assert_eq!((tried, pace.patience(10, SLOW) != Patience::None), (Some(64), true), "half of them are enough");
+    }
+    /// While the first batch's callers are being told, so many others may wait; the writer waits with the next one.
+    #[test]
+    fn batches_whose_callers_wait_are_bounded() {
+        use std::sync::mpsc::{TrySendError, channel};
+        type Told = Box<dyn FnOnce(Result<(), WalError>) + Send>;
+        let answers = Answers::<Told>::spawn().unwrap();
+        let ((entered, has_entered), (leave, may_leave), (tell, told)) = (channel(), channel(), channel());
+        let first: Told = Box::new(move |_| {
+            entered.send(()).unwrap();
+            may_leave.recv().unwrap();
+        });
+        answers.complete(vec![first]);
+        has_entered.recv().unwrap();
+        for number in 1..=4 {
+            let tell = tell.clone();
+            answers.complete(vec![Box::new(move |_| tell.send(number).unwrap())]);
+        }
+        assert!(matches!(answers.batches.try_send(Vec::new()), Err(TrySendError::Full(_))));
+        leave.send(()).unwrap();
+        drop(tell);
+        assert!(told.iter().eq(1..=4), "in their order");
+    }
 }

@@ -285,7 +285,7 @@ impl Trailer {
     }
 }
 
-/// Largest buffer that is kept for the next batch, in bytes: that of a batch of the usual bound.
+/// Largest buffer that is kept for the next batch, in bytes: that of a batch of the usual bound. A larger one is let go.
 const BUFFER_KEPT_MAX: usize = 8 << 20;
 
 /// Builds one batch in one buffer, which it keeps for the next unless it has grown beyond use.

@@ -93,15 +93,38 @@ fn a_batch_comes_back() {
     }
 }
 
+/// A buffer of the usual length is used again; a longer one is let go when the next batch begins.
 #[test]
 fn one_long_batch_takes_no_memory_for_ever() {
-    let mut encoder = Encoder::new();
-    for len in [64 << 20, 5] {
-        encoder.begin(1, Encoder::batch_len(1, len, 14), SALT, 4096, 0);
-        encoder.record(RecordKind::Entry, 1, ID, &vec![7; len]);
-        encoder.end(&trailer());
+    const MIB: usize = 1 << 20;
+    let kept_after = |len: usize| {
+        let mut encoder = Encoder::new();
+        for len in [len, 5] {
+            encoder.begin(1, Encoder::batch_len(1, len, 14), SALT, 4096, 0);
+            encoder.record(RecordKind::Entry, 1, ID, &vec![7; len]);
+            encoder.end(&trailer());
+        }
+        encoder.capacity()
+    };
+    assert!((8 * MIB..9 * MIB).contains(&kept_after(64 * MIB)), "{}", kept_after(64 * MIB));
+    assert!(kept_after(7 * MIB) >= 7 * MIB, "{}", kept_after(7 * MIB));
+}
+
+/// A head that says that a longer vote stands in it is damaged, whatever its checksum says, and no reader looks so far for it.
+#[test]
+fn a_head_with_a_longer_vote_is_damaged() {
+    const MAX: usize = 64 << 10;
+    let header = |len: usize| SegmentHeader { vote: Some(Bytes::from(vec![7; len])), ..segment_header(None) };
+    for (len, good) in [(MAX, true), (MAX + 1, false)] {
+        assert_eq!(SegmentHeader::decode(&header(len).encode()).is_ok(), good, "a segment, {len} bytes");
+        let trailer = Trailer { vote: header(len).vote, ..trailer() };
+        let mut encoder = Encoder::new();
+        encoder.begin(1, Encoder::batch_len(1, 5, len), SALT, 4096, 0);
+        encoder.record(RecordKind::Entry, 1, ID, b"hello");
+        let (bytes, _) = encoder.end(&trailer);
+        let HeaderState::Good(header) = header_state(bytes, SALT, 4096) else { panic!("a good header") };
+        assert_eq!(header.is_plausible(1 << 30), good, "a batch, {len} bytes");
     }
-    assert!(encoder.capacity() <= 16 << 20, "{}", encoder.capacity());
 }
 
 /// What belongs to another place, another segment or another history does not verify.

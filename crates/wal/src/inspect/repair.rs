@@ -20,7 +20,7 @@ use crate::writer::{Opened, Writer, open};
 const COPY_BYTES: usize = 1 << 20;
 /// Entries are written anew in batches of about this many bytes.
 const BATCH_BYTES: usize = 1 << 20;
-/// Most copies of one directory that a repair makes.
+/// Most copies of one directory that repairs make. Past it, nothing is repaired until some are removed.
 const COPIES_MAX: u32 = 1000;
 /// Name of the directory in the copy in which the new log is written.
 const REBUILT: &str = "rebuilt";

@@ -11,7 +11,8 @@ pub const SNAPSHOT_FEATURES: u64 = 0;
 
 /// Bytes of content under one checksum, unless the directory was opened with another number.
 pub const SNAPSHOT_BLOCK_BYTES: u32 = 64 * 1024;
-/// Most bytes of content under one checksum.
+/// Most bytes of content under one checksum: as much is in memory while it is verified. A directory that is to have more has
+/// this many; a file that says more is damaged.
 pub const SNAPSHOT_BLOCK_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// Most bytes that an application may say about a snapshot.
 pub const SNAPSHOT_META_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -129,4 +130,23 @@ pub(super) fn extend(sum: u32, bytes: &[u8]) -> u32 {
 /// The checksum of the tail.
 pub(super) fn tail_checksum(number: u64, tail_at: u64, tail: &[u8]) -> u32 {
     checksum(number, tail_at, 0, tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header is believed only as far as its lengths go, whatever its checksum says.
+    #[test]
+    fn a_header_that_says_more_than_the_bounds_is_damaged() {
+        let of = |block_bytes: u32, meta_len: usize| {
+            let (content_len, tail_len) = (1000, SNAPSHOT_META_BYTES_MAX as u64 + (1 << 20));
+            let meta_len = meta_len as u32;
+            let header = Header { index: 1, number: 2, block_bytes, content_len, tail_len, meta_len, tail_checksum: 3 };
+            Header::decode(&header.encode(), HEADER_LEN as u64 + content_len + tail_len).is_ok()
+        };
+        let (block, meta) = (16 << 20, 16 << 20);
+        assert!(of(block, meta) && of(1, 0));
+        assert!(!of(block + 1, meta) && !of(block, meta + 1) && !of(0, meta));
+    }
 }

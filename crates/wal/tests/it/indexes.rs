@@ -145,3 +145,19 @@ fn an_index_goes_before_its_segment_and_not_behind_it() {
     Node::open(&disk).unwrap();
     assert!(!disk.files().contains(&orphan));
 }
+
+/// So many indexes wait to be made at a time: those of the newest segments. The others are made at later starts.
+#[test]
+fn indexes_that_wait_to_be_made_are_bounded() {
+    let (disk, _) = long_log(250, OPTIONS);
+    let files = indexes(&disk);
+    assert!(files.len() > 20, "{} segments are closed", files.len());
+    files.iter().for_each(|path| disk.lose(path));
+    for made in [8, 16] {
+        let mut node = Node::open(&disk).unwrap();
+        while node.writer.housekeep() {}
+        drop(node);
+        disk.power_cut(Loss::Nothing);
+        assert_eq!(indexes(&disk), files[files.len() - made..]);
+    }
+}

@@ -232,6 +232,24 @@ fn a_node_keeps_its_identity_only_when_it_is_told_to() {
     assert_eq!(Model::of(&Node::open(&disk).unwrap().log).next(), 6);
 }
 
+/// Each repair has a copy of its own, and there is a last one: then nothing is changed until somebody has cleared up.
+#[test]
+fn the_copies_of_a_directory_are_bounded() {
+    use raftwright_wal::Disk as _;
+    const MAX: u32 = 1000;
+    let copy = |number: u32| PathBuf::from(format!("{ROOT}.damaged-{number}"));
+    let disk = damaged();
+    (1..MAX).for_each(|number| disk.create_dir(&copy(number)).unwrap());
+    let image = disk.fork(1);
+    let (_, repaired) = look(&image).repair(RepairIdentity::New(5), OPTIONS).unwrap().unwrap();
+    assert_eq!(repaired.copy, copy(MAX));
+    disk.create_dir(&copy(MAX)).unwrap();
+    let before = contents(&disk);
+    let error = look(&disk).repair(RepairIdentity::New(5), OPTIONS).unwrap_err();
+    assert!(matches!(error, RepairError::Copies { .. }) && error.to_string().contains("1000"), "{error}");
+    assert_eq!(contents(&disk), before);
+}
+
 /// The power goes before each step of a repair, and the disk fails at each. Afterwards the directory is what it was, or
 /// refused, or repaired; what was there can be had from the copy.
 #[test]

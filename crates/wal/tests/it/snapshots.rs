@@ -409,6 +409,20 @@ fn what_is_said_about_a_snapshot_has_a_bound() {
     assert_eq!(open(&disk).unwrap().newest().unwrap().meta().len(), SNAPSHOT_META_BYTES_MAX);
 }
 
+/// A directory that is to have longer blocks has blocks of the longest that there are.
+#[test]
+fn blocks_have_a_bound() {
+    const MAX: u32 = 16 << 20;
+    for (asked, is) in [(0, 1), (MAX, MAX), (MAX + 1, MAX), (u32::MAX, MAX)] {
+        let disk = sim_disk();
+        let dir = SnapshotDir::open_on(disk.clone(), DIR, asked).unwrap();
+        commit(&dir, 10, b"content").unwrap();
+        let file = disk.content(&dir.list()[0].path).unwrap();
+        assert_eq!(u32::from_le_bytes(file[12..16].try_into().unwrap()), is);
+        assert_eq!(newest(&SnapshotDir::open_on(disk, DIR, BLOCK).unwrap()), Some((10, b"content".to_vec())));
+    }
+}
+
 #[test]
 fn foreign_files_are_left_alone() {
     let disk = sim_disk();
