@@ -327,13 +327,15 @@ mod tests {
         pace.learn(10, 5);
         assert_eq!((tried, pace.patience(10, SLOW) != Patience::None), (Some(64), true), "half of them are enough");
     }
+
     /// While the first batch's callers are being told, so many others may wait; the writer waits with the next one.
     #[test]
     fn batches_whose_callers_wait_are_bounded() {
-        use std::sync::mpsc::{TrySendError, channel};
+        use std::sync::mpsc::TrySendError;
         type Told = Box<dyn FnOnce(Result<(), WalError>) + Send>;
         let answers = Answers::<Told>::spawn().unwrap();
-        let ((entered, has_entered), (leave, may_leave), (tell, told)) = (channel(), channel(), channel());
+        let ((entered, has_entered), (leave, may_leave), (tell, told)) =
+            (sync_channel(1), sync_channel(1), sync_channel(4));
         let first: Told = Box::new(move |_| {
             entered.send(()).unwrap();
             may_leave.recv().unwrap();

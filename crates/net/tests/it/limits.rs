@@ -192,7 +192,7 @@ async fn who_waits_for_an_installation_is_told_in_time_that_it_goes_on() {
     ask(TransferRequest::Piece(SnapshotPiece::new(receipt, 0, Bytes::from_static(b"x")))).await;
     let finish = SnapshotFinish { receipt, size: 1, checksum: crc32c::crc32c(b"x"), wait: Span::from_secs(3600) };
     let before = Instant::now();
-    assert_eq!(ask(TransferRequest::Finish(finish.clone())).await, TransferAnswer::Installing(receipt));
+    assert_eq!(ask(TransferRequest::Finish(finish)).await, TransferAnswer::Installing(receipt));
     assert_eq!(before.elapsed().as_secs(), INSTALL_WAIT_MAX.as_secs(), "not the hour that was asked for");
     handler.service().installs.add_permits(1);
     assert!(matches!(ask(TransferRequest::Finish(finish)).await, TransferAnswer::Done(_)));

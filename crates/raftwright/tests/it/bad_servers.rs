@@ -104,7 +104,7 @@ async fn servers_that_point_at_each_other_do_not_keep_a_client_running_in_circle
 #[tokio::test(start_paused = true)]
 async fn a_call_is_sent_on_a_few_times_before_it_pauses() {
     // A clock that is paused jumps when nothing can run, but not while a thread blocks.
-    let (thaw, frozen) = std::sync::mpsc::channel::<()>();
+    let (thaw, frozen) = std::sync::mpsc::sync_channel::<()>(1);
     let blocked = tokio::task::spawn_blocking(move || frozen.recv().is_err());
     let mut servers = Vec::new();
     for _ in 0..2 * REDIRECTS_MAX {
