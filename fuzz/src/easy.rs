@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use raftwright::{Envelope, fuzzing};
 
+use crate::net::members;
+
 pub(crate) fn envelope(data: &[u8]) {
     let bytes = Bytes::copy_from_slice(data);
     match Envelope::decode(bytes.clone()) {
@@ -29,6 +31,24 @@ pub(crate) fn snapshot(data: &[u8]) {
     fuzzing::snapshot(data);
 }
 
+/// Tables of sessions: none, and one with an answer.
+const NOBODY: &[u8] = b"\x00";
+const SOMEBODY: &[u8] = b"\x01\x05\x03\x01\x01\x02\x03abc";
+
+/// The head of a snapshot, with this table of sessions.
+fn with_sessions(sessions: &[u8], machine: &[u8]) -> Vec<u8> {
+    let head = [&b"RWES\x01\x00\x00\x00"[..], &(sessions.len() as u64).to_le_bytes()].concat();
+    [&head[..], sessions, machine].concat()
+}
+
 pub(crate) fn snapshot_seeds() -> Vec<Vec<u8>> {
-    vec![b"\x01\x00\x07machine".to_vec(), b"\x01\x01\x05\x03\x01\x01\x02\x03abc\x07machine".to_vec()]
+    vec![with_sessions(NOBODY, b"machine"), with_sessions(SOMEBODY, b"machine"), with_sessions(NOBODY, b"")]
+}
+
+pub(crate) fn snapshot_meta(data: &[u8]) {
+    fuzzing::snapshot_meta(data);
+}
+
+pub(crate) fn snapshot_meta_seeds() -> Vec<Vec<u8>> {
+    vec![b"\x01\x00\x00\x00\x00".to_vec(), fuzzing::about_snapshot(members())]
 }

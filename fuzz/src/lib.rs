@@ -7,6 +7,8 @@ mod kv;
 mod net;
 mod scenario;
 mod wal;
+mod wal_index;
+mod wal_snapshot;
 
 /// What is fuzzed.
 pub struct Target {
@@ -24,6 +26,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "wal_segment", run: wal::segment, seeds: wal::segment_seeds },
     Target { name: "wal_two_segments", run: wal::two_segments, seeds: wal::two_segments_seeds },
     Target { name: "wal_damage", run: wal::damage, seeds: wal::damage_seeds },
+    Target { name: "wal_index", run: wal_index::index, seeds: wal_index::index_seeds },
+    Target { name: "wal_snapshot", run: wal_snapshot::file, seeds: wal_snapshot::file_seeds },
+    Target { name: "wal_snapshot_damage", run: wal_snapshot::damage, seeds: wal_snapshot::damage_seeds },
     Target { name: "net_frames", run: net::frames, seeds: net::frames_seeds },
     Target { name: "net_handshake", run: net::handshake, seeds: net::handshake_seeds },
     Target { name: "net_messages", run: net::messages, seeds: net::messages_seeds },
@@ -31,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "easy_envelope", run: easy::envelope, seeds: easy::envelope_seeds },
     Target { name: "easy_protocol", run: easy::protocol, seeds: easy::protocol_seeds },
     Target { name: "easy_snapshot", run: easy::snapshot, seeds: easy::snapshot_seeds },
+    Target { name: "easy_snapshot_meta", run: easy::snapshot_meta, seeds: easy::snapshot_meta_seeds },
     Target { name: "kv_command", run: kv::command, seeds: kv::command_seeds },
     Target { name: "kv_snapshot", run: kv::snapshot, seeds: kv::snapshot_seeds },
     Target { name: "kv_http", run: kv::http, seeds: kv::http_seeds },

@@ -4,13 +4,15 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use raftwright::net::{
-    BODY_LEN_MAX, Body, ClusterId, Features, FrameDecoder, FrameHead, HEADER_LEN, Hello, Kind, Lane, PeerIdentity,
-    Refusal, RefusalReason, RequestId, Role, VersionRange, Welcome, WireMessage, encode_frame,
+    BODY_LEN_MAX, Body, ClusterId, FAULT_TEXT_LEN_MAX, Fault, FaultCode, Features, FrameDecoder, FrameHead, HEADER_LEN,
+    Hello, Kind, Lane, PeerIdentity, Refusal, RefusalReason, RequestId, Role, VersionRange, Welcome, WireMessage,
+    encode_frame,
 };
+use raftwright::traits::transfer::{ReceiptId, SnapshotOffer, SnapshotPiece, TransferAnswer, TransferRequest};
 use raftwright::traits::{
     AppendEntriesRequest, AppendEntriesResponse, BasicNode, Entry, EntryCodec, EntryKind, EntryPayload,
-    HeartbeatRequest, HeartbeatResponse, Identity, Incarnation, LogIdOf, Membership, Round, TransferLeaderRequest,
-    Vote, VoteRequest, VoteResponse,
+    HeartbeatRequest, HeartbeatResponse, Identity, Incarnation, InstallOutcome, InstallSnapshotResponse, LogIdOf,
+    Membership, Round, SnapshotMeta, StoredMembership, TransferLeaderRequest, Vote, VoteRequest, VoteResponse,
 };
 
 raftwright::declare_raft_types!(
@@ -71,7 +73,7 @@ fn comes_back<M: Debug + PartialEq>(decoded: M, encoded: Body, decode: impl Fn(B
 pub(crate) fn handshake(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
     let bytes = Bytes::copy_from_slice(bytes);
-    match kind % 3 {
+    match kind % 4 {
         0 => {
             if let Ok(hello) = Hello::decode(bytes) {
                 comes_back(hello.clone(), hello.encode(), |bytes| Hello::decode(bytes).ok());
@@ -82,12 +84,19 @@ pub(crate) fn handshake(data: &[u8]) {
                 comes_back(welcome.clone(), welcome.encode(), |bytes| Welcome::decode(bytes).ok());
             }
         }
-        _ => {
+        2 => {
             if let Ok(refusal) = Refusal::decode(bytes) {
                 // The text is for a log: it may be escaped, and then it is longer than what is sent.
                 assert!(!refusal.text.contains(char::is_control), "{:?}", refusal.text);
                 let again = Refusal::decode(refusal.encode().into_bytes()).map(|again| again.reason);
                 assert_eq!(again.as_ref(), Ok(&refusal.reason));
+            }
+        }
+        _ => {
+            if let Ok(fault) = Fault::decode(bytes) {
+                let again = Fault::decode(fault.encode().into_bytes()).map(|again| again.code);
+                assert_eq!(again, Ok(fault.code));
+                assert!(fault.encode().into_bytes().len() <= 1 + FAULT_TEXT_LEN_MAX);
             }
         }
     }
@@ -103,7 +112,7 @@ fn message<M: WireMessage + Debug + PartialEq>(bytes: Bytes) {
 pub(crate) fn messages(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
     let bytes = Bytes::copy_from_slice(bytes);
-    match kind % 8 {
+    match kind % 10 {
         0 => message::<VoteRequest<Types>>(bytes),
         1 => message::<VoteResponse<Types>>(bytes),
         2 => message::<HeartbeatRequest<Types>>(bytes),
@@ -111,7 +120,9 @@ pub(crate) fn messages(data: &[u8]) {
         4 => message::<TransferLeaderRequest<Types>>(bytes),
         5 => message::<AppendEntriesRequest<Types>>(bytes),
         6 => message::<AppendEntriesResponse<Types>>(bytes),
-        _ => message::<()>(bytes),
+        7 => message::<()>(bytes),
+        8 => message::<TransferRequest<Types>>(bytes),
+        _ => message::<TransferAnswer<Types>>(bytes),
     }
 }
 
@@ -120,7 +131,7 @@ fn log_id(term: u64, index: u64) -> LogIdOf<Types> {
     LogIdOf::<Types>::new(CommittedLeaderIdOf::<Types>::new(term, None), index)
 }
 
-fn members() -> Membership<u64, BasicNode> {
+pub(crate) fn members() -> Membership<u64, BasicNode> {
     let nodes = (1..=3).map(|id| (id, BasicNode::new(format!("host{id}:1")))).collect();
     Membership::new(vec![[1, 2].into(), [2, 3].into()], nodes).expect("all voters are nodes")
 }
@@ -136,7 +147,19 @@ pub(crate) fn messages_seeds() -> Vec<Vec<u8>> {
     let append =
         AppendEntriesRequest::<Types> { from, vote, prev_log_id: Some(log_id(2, 7)), entries, committed: None };
     let heartbeat = HeartbeatRequest::<Types> { from, vote, round: Round(4), committed: Some(log_id(2, 7)) };
+    let stored = StoredMembership::<Types> { log_id: Some(log_id(2, 9)), membership: members() };
+    let meta =
+        SnapshotMeta::<Types> { last_log_id: Some(log_id(3, 10)), last_membership: stored, snapshot_id: "3-10".into() };
+    let offer = TransferRequest::Offer(SnapshotOffer::<Types> { from, vote, meta, size: 1 << 20, anew: true });
+    let piece = SnapshotPiece::new(ReceiptId(7), 4096, Bytes::from_static(b"a part of a snapshot"));
+    let piece = TransferRequest::<Types>::Piece(piece);
+    let response = InstallSnapshotResponse::<Types> { from, outcome: InstallOutcome::<Types>::HigherVote(vote) };
+    let accepted = TransferAnswer::<Types>::Accepted { receipt: ReceiptId(7), offset: 4096, checksum: 5 };
     vec![
+        [&[8], &offer.encode().into_bytes()[..]].concat(),
+        [&[8], &piece.encode().into_bytes()[..]].concat(),
+        [&[9], &TransferAnswer::Done(response).encode().into_bytes()[..]].concat(),
+        [&[9], &accepted.encode().into_bytes()[..]].concat(),
         [&[5], &append.encode().into_bytes()[..]].concat(),
         [&[2], &heartbeat.encode().into_bytes()[..]].concat(),
         [&[0], &[0; 60][..]].concat(),
@@ -149,7 +172,13 @@ pub(crate) fn handshake_seeds() -> Vec<Vec<u8>> {
     let (versions, features) = (VersionRange::CURRENT, Features::CURRENT);
     let hello = Hello { versions, features, lane: Lane::Bulk, identity, target: Some(2) }.encode().into_bytes();
     let refusal = Refusal::new(RefusalReason::WrongCluster, "another cluster").encode().into_bytes();
-    vec![[&[2], &refusal[..]].concat(), [&[0], &hello[..]].concat(), [&[1], &[0; 60][..]].concat()]
+    let fault = Fault::new(FaultCode::Busy, "too many requests").encode().into_bytes();
+    vec![
+        [&[3], &fault[..]].concat(),
+        [&[2], &refusal[..]].concat(),
+        [&[0], &hello[..]].concat(),
+        [&[1], &[0; 60][..]].concat(),
+    ]
 }
 
 pub(crate) fn entry(data: &[u8]) {

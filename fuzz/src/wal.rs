@@ -9,10 +9,11 @@ use raftwright_wal::{
     RepairIdentity, SEGMENT_BYTES_MIN, Verdict, WalError, WalOptions, Writer, open,
 };
 
-const ROOT: &str = "/node";
+pub(crate) const ROOT: &str = "/node";
 const ME: DataDirOptions = DataDirOptions { node_id: 1, random: 99 };
 const OPTIONS: WalOptions = WalOptions {
     segment_bytes: SEGMENT_BYTES_MIN,
+    first_segment_bytes: 4 << 20,
     batch_bytes_max: 4096,
     queue_bytes_max: 1 << 20,
     queue_ops_max: 1000,
@@ -22,17 +23,17 @@ const OPTIONS: WalOptions = WalOptions {
 /// A file that says of itself that it is longer is not made longer than this.
 const FILE_LEN_MAX: u64 = 64 << 10;
 
-struct Silent;
+pub(crate) struct Silent;
 
 impl Completion for Silent {
     fn complete(self, _: Result<(), WalError>) {}
 }
 
-fn path(name: &str) -> PathBuf {
+pub(crate) fn path(name: &str) -> PathBuf {
     Path::new(ROOT).join(name)
 }
 
-fn segment_path(number: u32) -> PathBuf {
+pub(crate) fn segment_path(number: u32) -> PathBuf {
     path(&format!("wal/{number:010}.seg"))
 }
 
@@ -53,18 +54,18 @@ fn directory_with(files: &[(PathBuf, &[u8])]) -> SimDisk {
     disk
 }
 
-type Node = (Log<SimDisk, Silent>, Writer<SimDisk, Silent>, Vec<Verdict>);
+pub(crate) type Node = (Log<SimDisk, Silent>, Writer<SimDisk, Silent>, Vec<Verdict>);
 
-fn start(disk: &SimDisk) -> Result<Node, OpenError> {
+pub(crate) fn start(disk: &SimDisk) -> Result<Node, OpenError> {
     let dir = DataDir::open(disk.clone(), Path::new(ROOT), ME)?;
     let Opened { log, writer, report } = open(Arc::new(dir), OPTIONS)?;
     Ok((log, writer, report.findings.into_iter().map(|finding| finding.verdict).collect()))
 }
 
 /// What a log holds: vote, purged, entries.
-type Content = (Option<Vec<u8>>, Option<RawLogId>, Vec<RawEntry>);
+pub(crate) type Content = (Option<Vec<u8>>, Option<RawLogId>, Vec<RawEntry>);
 
-fn content(log: &Log<SimDisk, Silent>) -> Content {
+pub(crate) fn content(log: &Log<SimDisk, Silent>) -> Content {
     let extent = log.extent();
     let first = extent.purged.map_or(0, |purged| purged.index.saturating_add(1));
     let last = extent.last.map_or(0, |last| last.index.saturating_add(1));

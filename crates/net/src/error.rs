@@ -69,7 +69,8 @@ impl Fault {
         Fault { code, text: text.to_string() }
     }
 
-    pub(crate) fn encode(&self) -> Body {
+    /// As it goes over the wire.
+    pub fn encode(&self) -> Body {
         let mut end = self.text.len().min(FAULT_TEXT_LEN_MAX);
         while !self.text.is_char_boundary(end) {
             end -= 1;
@@ -80,7 +81,11 @@ impl Fault {
         body
     }
 
-    pub(crate) fn decode(body: Bytes) -> Result<Self, DecodeError> {
+    /// Reads one. Text beyond [`FAULT_TEXT_LEN_MAX`] bytes is cut off; what is no UTF-8 is replaced.
+    ///
+    /// # Errors
+    /// The body is empty.
+    pub fn decode(body: Bytes) -> Result<Self, DecodeError> {
         let mut body = BodyReader::new(body);
         let code = FaultCode::from_code(body.u8("fault code")?);
         let text = body.rest();

@@ -1,16 +1,16 @@
 //! Decoders that are nobody's business, for those who throw bytes at them (feature `fuzzing`). No part of the interface.
 
-use std::io::Cursor;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
 use bytes::Bytes;
-use raftwright_traits::{RaftStateMachine, SnapshotMeta, StoredMembership};
+use raftwright_traits::{
+    BasicNode, CommittedLeaderId as _, CommittedLeaderIdOf, LogIdOf, Membership, SnapshotMeta, StoredMembership,
+};
 
+use crate::easy_config::EasyConfig;
 use crate::envelope::Applied;
 use crate::protocol::{Request, decode_answer};
-use crate::replicated::Replicated;
-use crate::state_machine::{BoxError, StateMachine};
+use crate::replicated::content;
+use crate::sessions::Sessions;
+use crate::state_machine::{BoxError, Frozen, StateMachine};
 
 /// A request of a client, and what a server answers to it.
 pub fn protocol(bytes: &Bytes) {
@@ -50,22 +50,49 @@ impl StateMachine for Bucket {
     }
 }
 
-/// A snapshot: the table of sessions and the application's bytes. One that is taken is given out again, the same bytes.
+fn written(sessions: &Sessions, machine: &Bucket) -> Vec<u8> {
+    let state = machine.0.clone();
+    let mut bytes = Vec::new();
+    let frozen: Frozen = Box::new(move |to| Ok(to.write_all(&state)?));
+    let done = content::write(&mut bytes, sessions, frozen);
+    assert!(done.is_ok(), "there is room in memory: {done:?}");
+    bytes
+}
+
+/// A snapshot: the table of sessions and the application's bytes. One that is taken is given out as one that is taken and is
+/// the same.
 pub fn snapshot(bytes: &[u8]) {
-    let mut machine = Replicated::new(Bucket(Vec::new()));
-    let meta = SnapshotMeta {
-        last_log_id: None,
-        last_membership: StoredMembership::default(),
-        snapshot_id: "of anybody".to_owned(),
+    let mut machine = Bucket(Vec::new());
+    let Ok(sessions) = content::read(&mut &*bytes, &mut machine) else {
+        assert!(machine.0.is_empty(), "what is refused has not touched the machine");
+        return;
     };
-    let mut context = Context::from_waker(Waker::noop());
-    let installed = {
-        let install = pin!(machine.install_snapshot(&meta, Cursor::new(bytes.to_vec())));
-        install.poll(&mut context)
-    };
-    if let Poll::Ready(Ok(())) = installed {
-        let current = pin!(machine.get_current_snapshot());
-        let Poll::Ready(Ok(Some(current))) = current.poll(&mut context) else { return };
-        assert_eq!(current.snapshot.into_inner(), bytes, "what was installed is given out");
+    assert!(bytes.ends_with(&machine.0), "the application's bytes are the last");
+    let out = written(&sessions, &machine);
+    let mut again = Bucket(Vec::new());
+    match content::read(&mut &*out, &mut again) {
+        Ok(sessions) => assert_eq!(written(&sessions, &again), out, "what was taken is given out"),
+        Err(error) => panic!("it is not taken again: {error}"),
     }
+    assert_eq!(again.0, machine.0);
+}
+
+/// What is said about a snapshot.
+pub fn snapshot_meta(bytes: &[u8]) {
+    let Some(meta) = content::decode_meta(bytes) else { return };
+    match content::encode_meta(&meta) {
+        Ok(again) => assert_eq!(content::decode_meta(&again), Some(meta), "it comes back as it went"),
+        Err(error) => panic!("it does not go out again: {error}"),
+    }
+}
+
+/// What is said about a snapshot of these members.
+pub fn about_snapshot(membership: Membership<u64, BasicNode>) -> Vec<u8> {
+    let log_id = LogIdOf::<EasyConfig>::new(CommittedLeaderIdOf::<EasyConfig>::new(3, None), 20);
+    let meta = SnapshotMeta::<EasyConfig> {
+        last_log_id: Some(log_id),
+        last_membership: StoredMembership::<EasyConfig> { log_id: Some(log_id), membership },
+        snapshot_id: "3-20".to_owned(),
+    };
+    content::encode_meta(&meta).unwrap_or_default()
 }

@@ -254,6 +254,6 @@ fn write_error(error: &(dyn std::error::Error + 'static)) -> StorageError {
     StorageError::new(kind, format!("a snapshot cannot be written: {error}"))
 }
 
-mod content;
+pub(crate) mod content;
 #[cfg(test)]
 mod tests;

@@ -92,13 +92,12 @@ pub(crate) fn recover<D: Disk>(
     for sequence in numbers {
         opened.push(open_segment(disk, &dir.join(segment_name(sequence)), sequence, meta)?);
     }
-    let replayed = match replay_all(disk, dir, &opened, indexes)? {
-        Some(replay) => Some(replay),
-        // An index that verifies and contradicts the segments is worth no more than none.
-        None => replay_all(disk, dir, &opened, Indexes::Ignored)?,
+    let replayed = match (indexes, replay_all(disk, dir, &opened, indexes)) {
+        // An index that verifies and contradicts the segments is worth no more than none, and no reason to refuse a log.
+        (Indexes::Used, Ok(None) | Err(_)) => replay_all(disk, dir, &opened, Indexes::Ignored)?,
+        (Indexes::Used | Indexes::Ignored, replayed) => replayed?,
     };
-    let Some(replay) = replayed else { return Ok(None) };
-    replay.finish(dir, opened).map(Some)
+    Ok(replayed.and_then(|replay| replay.finish(opened)))
 }
 
 /// Reads all segments. `None` means that the indexes cannot be trusted.
@@ -137,7 +136,10 @@ fn replay_all<D: Disk>(
                     replay.unindexed.push(index);
                 }
             }
-            None => walk.clean_tail(&mut replay)?,
+            None => {
+                replay.check(dir)?;
+                walk.clean_tail(&mut replay)?;
+            }
         }
     }
     Ok(Some(replay))
@@ -243,7 +245,7 @@ impl Replay {
     }
 
     /// What must be true of a whole log.
-    fn finish<F>(self, dir: &Path, opened: Vec<Opened<F>>) -> Result<Recovered<F>, OpenError> {
+    fn check(&self, dir: &Path) -> Result<(), OpenError> {
         let lost = |what: String| OpenError::DataLoss { path: shown(dir), what: what.into() };
         if let Some(index) = self.index.first_gone() {
             return Err(lost(format!("entry {index} stood in a segment that is missing")));
@@ -251,13 +253,15 @@ impl Replay {
         if self.vote.is_none() && self.index.extent().last.is_some_and(|last| last.term > 0) {
             return Err(lost("the log holds entries and no vote".into()));
         }
-        let Some(active) = opened.last().map(|segment| segment.header.clone()) else {
-            return Err(lost("there is no segment".into()));
-        };
+        Ok(())
+    }
+
+    fn finish<F>(self, opened: Vec<Opened<F>>) -> Option<Recovered<F>> {
+        let active = opened.last().map(|segment| segment.header.clone())?;
         let segments = opened
             .into_iter()
             .map(|opened| (opened.sequence, Segment { path: opened.path, file: Arc::new(opened.file) }));
-        Ok(Recovered {
+        Some(Recovered {
             index: self.index,
             vote: self.vote,
             committed: self.committed,

@@ -23,7 +23,7 @@ const VERSION: u16 = 1;
 const META_VERSION: u8 = 1;
 
 /// Writes the sessions and the application's state.
-pub(super) fn write(to: &mut impl Write, sessions: &Sessions, machine: Frozen) -> Result<(), BoxError> {
+pub(crate) fn write(to: &mut impl Write, sessions: &Sessions, machine: Frozen) -> Result<(), BoxError> {
     let image = postcard::to_allocvec(&sessions.image())?;
     to.write_all(&MAGIC)?;
     to.write_all(&VERSION.to_le_bytes())?;
@@ -35,7 +35,7 @@ pub(super) fn write(to: &mut impl Write, sessions: &Sessions, machine: Frozen) -
 
 /// Reads what [`write`] wrote: the sessions, and the state into the machine. What can be wrong with the head and the sessions is
 /// found before the machine is touched.
-pub(super) fn read<SM: StateMachine>(from: &mut impl Read, machine: &mut SM) -> Result<Sessions, BoxError> {
+pub(crate) fn read<SM: StateMachine>(from: &mut impl Read, machine: &mut SM) -> Result<Sessions, BoxError> {
     if array::<4>(from)? != MAGIC {
         return Err("it is not one of a raftwright server".into());
     }
@@ -80,7 +80,7 @@ struct About {
 }
 
 /// What is said about a snapshot, for its file.
-pub(super) fn encode_meta(meta: &SnapshotMeta<EasyConfig>) -> Result<Vec<u8>, StorageError> {
+pub(crate) fn encode_meta(meta: &SnapshotMeta<EasyConfig>) -> Result<Vec<u8>, StorageError> {
     let SnapshotMeta { last_log_id, last_membership, snapshot_id } = meta.clone();
     let membership = match last_membership.log_id {
         Some(_) => membership_to_bytes::<EasyConfig>(&last_membership.membership).to_vec(),
@@ -92,7 +92,7 @@ pub(super) fn encode_meta(meta: &SnapshotMeta<EasyConfig>) -> Result<Vec<u8>, St
 }
 
 /// The other half of [`encode_meta`]; `None` if it is not that.
-pub(super) fn decode_meta(bytes: &[u8]) -> Option<SnapshotMeta<EasyConfig>> {
+pub(crate) fn decode_meta(bytes: &[u8]) -> Option<SnapshotMeta<EasyConfig>> {
     let (version, rest) = bytes.split_first()?;
     if *version != META_VERSION {
         return None;

@@ -100,7 +100,9 @@ impl SegmentIndex {
         // Every entry has its leader.
         let ascending = runs.windows(2).all(|pair| pair[0].first < pair[1].first);
         let covered = runs.first().map(|run| run.first) == (!entries.is_empty()).then_some(first);
-        (ascending && covered).then_some(Self {
+        // As in the segments, no entry has the last index that there is.
+        let numbered = first.checked_add(entries.len() as u64).is_some();
+        (ascending && covered && numbered).then_some(Self {
             incarnation,
             salt,
             sequence,

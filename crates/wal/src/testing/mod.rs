@@ -6,5 +6,5 @@ mod reseal;
 mod sim_disk;
 
 pub use inode::Loss;
-pub use reseal::{reseal_meta, reseal_segment};
+pub use reseal::{reseal_index, reseal_meta, reseal_segment, reseal_snapshot};
 pub use sim_disk::{Counts, SimDisk, SimFile, SimLock};

@@ -46,6 +46,41 @@ pub fn reseal_segment(file: &mut [u8]) {
     }
 }
 
+/// An index of a closed segment: its body and its header.
+pub fn reseal_index(file: &mut [u8]) {
+    let _whole = index(file);
+}
+
+fn index(file: &mut [u8]) -> Option<()> {
+    let body = crc32c::crc32c(file.get(112..)?);
+    put(file, 100, &body.to_le_bytes())?;
+    let (salt, before) = (u64_at(file, 32)?, u32_at(file, 96)?);
+    seal(file, 0, 108, salt, 0, before).map(drop)
+}
+
+/// A snapshot's file: its blocks, its tail and its header, whose lengths are made those of a file that is so long.
+pub fn reseal_snapshot(file: &mut [u8]) {
+    let _whole = snapshot(file);
+}
+
+fn snapshot(file: &mut [u8]) -> Option<()> {
+    let room = (file.len() as u64).checked_sub(SECTOR as u64)?;
+    let content = u64_at(file, 40)?.min(room);
+    put(file, 40, &content.to_le_bytes())?;
+    put(file, 48, &(room - content).to_le_bytes())?;
+    let (number, block) = (u64_at(file, 24)?, u32_at(file, 12)?.max(1) as usize);
+    let tail = SECTOR + content as usize;
+    for (which, begin) in (SECTOR..tail).step_by(block).enumerate() {
+        let sum = checksum(number, begin as u64, 0, file.get(begin..tail.min(begin + block))?);
+        if put(file, tail + 4 * which, &sum.to_le_bytes()).is_none() {
+            break;
+        }
+    }
+    let sum = checksum(number, tail as u64, 0, file.get(tail..)?);
+    put(file, 60, &sum.to_le_bytes())?;
+    seal(file, 0, SECTOR - 4, number, 0, 0).map(drop)
+}
+
 /// Mends both copies of the header and returns where the first batch is.
 fn header(file: &mut [u8]) -> Option<usize> {
     let vote_len = (u32_at(file, 12)? as usize).min(64 << 10);
@@ -92,8 +127,13 @@ fn record(file: &mut [u8], at: usize, table: usize, salt: u64, before: u32) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{Encoder, RecordKind, SegmentHeader, Trailer};
+    use crate::disk::Disk;
+    use crate::format::{Encoder, IndexEntry, IndexRun, RecordKind, SegmentHeader, SegmentIndex, Trailer};
     use crate::record::{Extent, RawLogId};
+    use crate::snapshots::SnapshotDir;
+    use crate::testing::SimDisk;
+    use std::io::Write;
+    use std::path::Path;
 
     /// What is whole already stays as it is, to the byte: all places are the right ones.
     #[test]
@@ -128,5 +168,52 @@ mod tests {
         let whole = file.clone();
         reseal_segment(&mut file);
         assert_eq!(file, whole);
+    }
+
+    #[test]
+    fn mending_a_whole_index_changes_nothing() {
+        let index = SegmentIndex {
+            incarnation: 1,
+            salt: 2,
+            sequence: 3,
+            seal_at: 4096,
+            next_batch: 5,
+            before: 6,
+            cut: u64::MAX,
+            first: 7,
+            entries: vec![IndexEntry { offset: 2048, len: 8, crc: 9, kind: 1 }; 3],
+            runs: vec![IndexRun { first: 7, term: 1, node: None }],
+        };
+        let whole = index.encode();
+        let mut file = whole.clone();
+        reseal_index(&mut file);
+        assert_eq!(file, whole);
+        file[150] ^= 1;
+        assert_eq!(SegmentIndex::decode(&file), None);
+        reseal_index(&mut file);
+        assert!(SegmentIndex::decode(&file).is_some());
+    }
+
+    #[test]
+    fn mending_a_whole_snapshot_changes_nothing() {
+        let disk = SimDisk::new(1);
+        let dir = SnapshotDir::open_on(disk.clone(), "dir", 16).unwrap();
+        for len in [0, 1, 16, 100] {
+            let mut snapshot = dir.create().unwrap();
+            snapshot.write_all(&vec![7; len]).unwrap();
+            drop(snapshot.commit(len as u64, b"meta").unwrap());
+        }
+        for info in dir.list() {
+            let whole = disk.content(&info.path).unwrap();
+            let mut file = whole.clone();
+            reseal_snapshot(&mut file);
+            assert_eq!(file, whole);
+            file[600.min(whole.len() - 1)] ^= 1;
+            reseal_snapshot(&mut file);
+            disk.overwrite(&info.path, 0, &file);
+            disk.sync_dir(Path::new("dir")).unwrap();
+            let again = SnapshotDir::open_on(disk.fork(1), "dir", 16).unwrap();
+            assert!(again.damaged().is_empty(), "{:?}", again.damaged());
+        }
     }
 }

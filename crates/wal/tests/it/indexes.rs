@@ -1,8 +1,8 @@
 //! Closed segments are opened by their indexes: without reading them, and never otherwise than by reading them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use raftwright_wal::testing::{Loss, SimDisk};
+use raftwright_wal::testing::{Loss, SimDisk, reseal_index};
 use raftwright_wal::{Op, WalOptions};
 
 use crate::harness::{Model, Node, OPTIONS, entry, random_history};
@@ -159,5 +159,54 @@ fn indexes_that_wait_to_be_made_are_bounded() {
         drop(node);
         disk.power_cut(Loss::Nothing);
         assert_eq!(indexes(&disk), files[files.len() - made..]);
+    }
+}
+
+/// Puts another index in the place of one, with checksums that fit.
+fn forge(disk: &SimDisk, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> SimDisk {
+    let mut bytes = disk.content(path).unwrap();
+    change(&mut bytes);
+    reseal_index(&mut bytes);
+    let forged = disk.fork(1);
+    forged.overwrite(path, 0, &bytes);
+    forged.shorten(path, bytes.len() as u64);
+    forged
+}
+
+/// Neither counts beyond the last index nor a cut that was forgotten keep a log from being opened, for an index is never needed.
+#[test]
+fn an_index_that_contradicts_the_log_is_no_index() {
+    let disk = SimDisk::new(1);
+    let mut node = Node::open(&disk).unwrap();
+    node.done(Op::Vote(vec![1].into()));
+    for index in 1..=20 {
+        node.done(Op::Append(vec![entry(1, index, 1500)]));
+    }
+    // All that the first segments hold is written anew, so they go, and what their entries were is known by their headers alone.
+    node.done(Op::Truncate { from: 1 });
+    for index in 1..=20 {
+        node.done(Op::Append(vec![entry(2, index, 10)]));
+    }
+    node.done(Op::Append(vec![entry(2, 21, 5000)]));
+    node.done(Op::Append(vec![entry(2, 22, 5000)]));
+    while node.writer.housekeep() {}
+    let model = Model::of(&node.log);
+    node.writer.close().unwrap();
+    drop(node);
+    disk.power_cut(Loss::Nothing);
+    let files = indexes(&disk);
+    assert!(!files.is_empty(), "{:?}", disk.files());
+    for path in &files {
+        let forgets = forge(&disk, path, |bytes| {
+            bytes[64..72].copy_from_slice(&u64::MAX.to_le_bytes());
+            bytes[80..96].fill(0);
+            bytes.truncate(112);
+        });
+        assert_eq!(Model::of(&Node::open(&forgets).unwrap().log), model, "{} forgets", path.display());
+        let counts = forge(&disk, path, |bytes| {
+            bytes[72..80].copy_from_slice(&(u64::MAX - 1).to_le_bytes());
+            bytes[112..120].copy_from_slice(&(u64::MAX - 1).to_le_bytes());
+        });
+        assert_eq!(Model::of(&Node::open(&counts).unwrap().log), model, "{} counts", path.display());
     }
 }
