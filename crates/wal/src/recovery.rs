@@ -100,7 +100,8 @@ pub(crate) fn recover<D: Disk>(
     Ok(replayed.and_then(|replay| replay.finish(opened)))
 }
 
-/// Reads all segments. `None` means that the indexes cannot be trusted.
+/// Reads all segments. `None` means that the indexes cannot be trusted. Nothing is written before all of it has been found
+/// good.
 fn replay_all<D: Disk>(
     disk: &D,
     dir: &Path,
@@ -109,6 +110,7 @@ fn replay_all<D: Disk>(
 ) -> Result<Option<Replay>, OpenError> {
     let Some(head) = opened.first().map(|segment| &segment.header) else { return Ok(None) };
     let mut replay = Replay::from(head);
+    let mut seals = Vec::new();
     for (at, segment) in opened.iter().enumerate() {
         let next = opened.get(at + 1).map(|next| &next.header);
         let known = match (indexes, next) {
@@ -129,7 +131,7 @@ fn replay_all<D: Disk>(
         walk.run(&mut replay)?;
         match next {
             Some(next) => {
-                walk.seal(&replay)?;
+                seals.extend(walk.missing_seal(&replay).map(|sector| (segment, replay.position as usize, sector)));
                 if replay.findings.len() == found {
                     let ledger = std::mem::take(&mut replay.ledger);
                     let index = ledger.close(&segment.header, replay.position, next.first_batch, next.before);
@@ -138,6 +140,9 @@ fn replay_all<D: Disk>(
             }
             None => {
                 replay.check(dir)?;
+                for (segment, at, sector) in &seals {
+                    write(segment, sector.content(), *at)?;
+                }
                 walk.clean_tail(&mut replay)?;
             }
         }
@@ -563,17 +568,17 @@ impl<'a, F: DiskFile> Walk<'a, F> {
         Ok(())
     }
 
-    /// Makes sure that a segment that is not the last one ends with a seal, so that the loss of its successors shows.
-    fn seal(&self, replay: &Replay) -> Result<(), OpenError> {
+    /// A segment that is not the last one ends with a seal, so that the loss of its successors shows: the one to be written
+    /// where there is none.
+    fn missing_seal(&self, replay: &Replay) -> Option<AlignedBuffer> {
         let (at, salt) = (replay.position as usize, self.salt());
-        let Some(place) = self.bytes.get(at..at + SECTOR) else { return Ok(()) };
+        let place = self.bytes.get(at..at + SECTOR)?;
         let sealed = match header_state(place, salt, at as u64) {
             HeaderState::Good(header) => header.role == Role::Seal,
             HeaderState::Unwritten | HeaderState::Bad => false,
         };
-        let Some(next) = self.next.filter(|_| !sealed) else { return Ok(()) };
-        let sector = sole_sector(Role::Seal, replay.number, next.before, salt, at as u64);
-        self.write(sector.content(), at)
+        let next = self.next.filter(|_| !sealed)?;
+        Some(sole_sector(Role::Seal, replay.number, next.before, salt, at as u64))
     }
 
     /// Readies the end of the last segment for writing. The last batch may never have been flushed, or its flush may
@@ -582,7 +587,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
     fn clean_tail(&self, replay: &mut Replay) -> Result<(), OpenError> {
         let end = replay.position as usize;
         if let Some((at, len)) = replay.last_batch {
-            self.write(&self.bytes[at..at + len], at)?;
+            write(self.segment, &self.bytes[at..at + len], at)?;
         }
         let tail = self.bytes.get(end..).unwrap_or(&[]);
         let Some(last) = tail.chunks(SECTOR).rposition(|sector| !is_zero(sector)) else { return Ok(()) };
@@ -592,15 +597,15 @@ impl<'a, F: DiskFile> Walk<'a, F> {
             let what = "parts of a batch that never arrived in full";
             replay.findings.push(self.finding(end, None, what, Verdict::Cut));
         }
-        self.write(&vec![0; ((last + 1) * SECTOR).min(tail.len())], end)
+        write(self.segment, &vec![0; ((last + 1) * SECTOR).min(tail.len())], end)
     }
+}
 
-    fn write(&self, bytes: &[u8], at: usize) -> Result<(), OpenError> {
-        let path = &self.segment.path;
-        self.segment.file.write_at(bytes, at as u64).map_err(|error| DiskError::new("write", path, &error))?;
-        self.segment.file.sync_data().map_err(|error| DiskError::new("sync", path, &error))?;
-        Ok(())
-    }
+fn write<F: DiskFile>(segment: &Opened<F>, bytes: &[u8], at: usize) -> Result<(), OpenError> {
+    let path = &segment.path;
+    segment.file.write_at(bytes, at as u64).map_err(|error| DiskError::new("write", path, &error))?;
+    segment.file.sync_data().map_err(|error| DiskError::new("sync", path, &error))?;
+    Ok(())
 }
 
 /// The vote in the trailer, if it is the one that this record holds.

@@ -106,7 +106,9 @@ impl SegmentHeader {
         let ids = [fields.u64(), fields.u64(), fields.u64(), fields.u64(), fields.u64(), fields.u64()];
         let (before, flags, first_index) = (fields.u32(), fields.u32(), fields.u64());
         fields.bytes(12);
-        if vote_len > VOTE_BYTES_MAX {
+        // Where the batches begin follows from the vote, so its length must not stand for anything else.
+        let voteless = flags & 1 == 0 && vote_len > 0;
+        if vote_len > VOTE_BYTES_MAX || voteless {
             return Err(SegmentHeaderError::Damaged);
         }
         let vote = fields.bytes(vote_len);

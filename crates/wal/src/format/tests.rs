@@ -59,6 +59,15 @@ fn a_segment_header_comes_back_from_either_copy() {
     }
 }
 
+/// A length of the vote without a vote would put the batches into the header.
+#[test]
+fn a_length_without_a_vote_is_damage() {
+    let mut area = segment_header(Some(&[7; 1000])).encode();
+    area[140] &= !1;
+    crate::testing::reseal_segment(&mut area);
+    assert_eq!(SegmentHeader::decode(&area), Err(SegmentHeaderError::Damaged));
+}
+
 #[test]
 fn a_newer_segment_is_told_from_a_damaged_one() {
     let header = segment_header(None);

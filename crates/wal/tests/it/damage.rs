@@ -54,6 +54,27 @@ fn segments(disk: &SimDisk) -> Vec<PathBuf> {
     disk.files().into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "seg")).collect()
 }
 
+/// Whoever is refused can look at what was there. Nothing is mended before all is known to be good: here the first segment lacks
+/// its seal, and the second one is damaged.
+#[test]
+fn a_refused_log_is_left_as_it_is() {
+    let (disk, _) = written(Stopped::Cleanly);
+    let [first, second] = &segments(&disk)[..] else { panic!("two segments") };
+    let content = disk.content(first).unwrap();
+    let seal = content.chunks(SECTOR).rposition(|sector| sector.iter().any(|byte| *byte != 0)).unwrap();
+    let zeros = disk.fork(1);
+    zeros.overwrite(first, (seal * SECTOR) as u64, &[0; SECTOR]);
+    assert_eq!(fate(&zeros.fork(1), &written(Stopped::Cleanly).1, "a seal is written again"), Fate::Whole);
+    let vote = disk.content(second).unwrap().windows(5).rposition(|bytes| bytes == [3; 5]).unwrap();
+    for offset in vote - 600..vote {
+        zeros.flip(second, offset as u64, 0xFF);
+    }
+    let all = |disk: &SimDisk| segments(disk).iter().map(|path| disk.content(path)).collect::<Vec<_>>();
+    let before = all(&zeros);
+    assert!(Node::open(&zeros).is_err());
+    assert!(all(&zeros) == before, "it was written to");
+}
+
 /// What became of a damaged log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
