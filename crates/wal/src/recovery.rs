@@ -93,8 +93,11 @@ pub(crate) fn recover<D: Disk>(
         opened.push(open_segment(disk, &dir.join(segment_name(sequence)), sequence, meta)?);
     }
     let replayed = match (indexes, replay_all(disk, dir, &opened, indexes)) {
-        // An index that verifies and contradicts the segments is worth no more than none, and no reason to refuse a log.
-        (Indexes::Used, Ok(None) | Err(_)) => replay_all(disk, dir, &opened, Indexes::Ignored)?,
+        // An index that verifies and contradicts the segments is worth no more than none, and no reason to refuse a log. What the
+        // media failed to do is not tried again.
+        (Indexes::Used, Ok(None) | Err(OpenError::Damaged(_) | OpenError::DataLoss { .. })) => {
+            replay_all(disk, dir, &opened, Indexes::Ignored)?
+        }
         (Indexes::Used | Indexes::Ignored, replayed) => replayed?,
     };
     Ok(replayed.and_then(|replay| replay.finish(opened)))
