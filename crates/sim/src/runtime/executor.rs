@@ -37,6 +37,7 @@ struct TaskSlot {
     node: NodeId,
     /// Taken out while it is polled.
     future: Option<BoxedTask>,
+    waker: Waker,
     /// Whether it stands in a queue already.
     queued: bool,
 }
@@ -289,7 +290,7 @@ impl Executor {
     }
 
     fn poll_next(&mut self) -> bool {
-        let (id, node, boot, mut future) = {
+        let (id, node, boot, mut future, waker) = {
             let mut state = self.shared.lock();
             let Some(id) = state.ready.pop_front() else { return false };
             let Some(slot) = state.tasks.get_mut(&id) else { return true };
@@ -305,13 +306,13 @@ impl Executor {
             let Some(slot) = state.tasks.get_mut(&id) else { return true };
             slot.queued = false;
             let Some(future) = slot.future.take() else { return true };
+            let waker = slot.waker.clone();
             state.polls += 1;
             if let Some((_, left)) = state.doom.as_mut().filter(|(doomed, _)| *doomed == node) {
                 *left = left.saturating_sub(1);
             }
-            (id, node, boot, future)
+            (id, node, boot, future, waker)
         };
-        let waker = Waker::from(Arc::new(TaskWaker { shared: Arc::clone(&self.shared), id }));
         let entered = Entered::enter(SimRuntime::new(Arc::clone(&self.shared), node, boot));
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
         drop(entered);
@@ -391,7 +392,8 @@ pub(super) fn spawn(shared: &Arc<Shared>, node: NodeId, boot: u64, future: Boxed
         return Some(future);
     }
     let id = TaskId(state.name());
-    state.tasks.insert(id, TaskSlot { node, future: Some(future), queued: false });
+    let waker = Waker::from(Arc::new(TaskWaker { shared: Arc::clone(shared), id }));
+    state.tasks.insert(id, TaskSlot { node, future: Some(future), waker, queued: false });
     state.enqueue(id);
     None
 }

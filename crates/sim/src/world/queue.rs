@@ -8,55 +8,47 @@ use super::clock::SimTime;
 /// Events by time; at equal times first in, first out.
 #[derive(Debug, Clone)]
 pub struct EventQueue<E> {
-    heap: BinaryHeap<Reverse<Scheduled<E>>>,
+    /// When, in which order among equals, and where the event lies: small, because a heap moves what is in it.
+    heap: BinaryHeap<Reverse<(SimTime, u64, usize)>>,
+    events: Vec<Option<E>>,
+    /// Places without an event.
+    free: Vec<usize>,
     pushed: u64,
-}
-
-#[derive(Debug, Clone)]
-struct Scheduled<E> {
-    at: SimTime,
-    number: u64,
-    event: E,
-}
-
-impl<E> PartialEq for Scheduled<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-impl<E> Eq for Scheduled<E> {}
-impl<E> PartialOrd for Scheduled<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<E> Ord for Scheduled<E> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
 }
 
 impl<E> Default for EventQueue<E> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), pushed: 0 }
+        Self { heap: BinaryHeap::new(), events: Vec::new(), free: Vec::new(), pushed: 0 }
     }
 }
 
 impl<E> EventQueue<E> {
     /// Schedules an event.
     pub fn push(&mut self, at: SimTime, event: E) {
-        self.heap.push(Reverse(Scheduled { at, number: self.pushed, event }));
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.events[place] = Some(event);
+                place
+            }
+            None => {
+                self.events.push(Some(event));
+                self.events.len() - 1
+            }
+        };
+        self.heap.push(Reverse((at, self.pushed, place)));
         self.pushed += 1;
     }
 
     /// The moment of the next event.
     pub fn next_at(&self) -> Option<SimTime> {
-        self.heap.peek().map(|Reverse(next)| next.at)
+        self.heap.peek().map(|Reverse((at, ..))| *at)
     }
 
     /// Takes the next event.
     pub fn pop(&mut self) -> Option<(SimTime, E)> {
-        self.heap.pop().map(|Reverse(next)| (next.at, next.event))
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        Some((at, self.events[place].take()?))
     }
 
     /// How many events are scheduled.
