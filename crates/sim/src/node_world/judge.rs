@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use raftwright_core::{Incarnation, Write};
 
 use super::tap::{Act, Report};
-use crate::checkers::{Broken, Checkers, Disks, Fact, GodView, Ledger, Who};
+use crate::checkers::{Broken, Checkers, Disks, Fact, GodView, Ledger, Who, is_quorum, meant_disk};
 use crate::core_world::store::{Base, CrashOutcome, LogView, SimStore};
 use crate::core_world::types::{LogId, SimTypes, Vote, term_of};
 use crate::world::NodeId;
@@ -126,23 +126,44 @@ impl Judge {
     }
 
     /// Takes up what happened in one moment, in order. `commits` is what each node that acted takes for committed at the
-    /// end of it.
+    /// end of it; those in `gone` have died, perhaps before they told.
     ///
     /// # Errors
     ///
     /// The property that is broken.
-    pub fn hear(&mut self, reports: impl Iterator<Item = Report>, commits: &[(NodeId, LogId)]) -> Result<(), Broken> {
+    pub fn hear(
+        &mut self,
+        reports: impl Iterator<Item = Report>,
+        commits: &[(NodeId, LogId)],
+        gone: &[NodeId],
+    ) -> Result<(), Broken> {
         for report in reports {
             if let Act::Submitted(_, write) = &report.act
-                && let Some((node, upto)) = commits.iter().find(|(node, _)| *node == report.node)
-                && let Some(known) = self.known.0.get(node).filter(|known| known.boot == report.boot)
-                && let Some(upto) = known.committed_before(write, *upto)
+                && let Some(known) = self.known.0.get(&report.node).filter(|known| known.boot == report.boot)
             {
-                self.committed(*node, upto)?;
+                let told = commits.iter().find(|(node, _)| *node == report.node).map(|(_, upto)| *upto);
+                let told = told.and_then(|upto| known.committed_before(write, upto));
+                let untold = if gone.contains(&report.node) { self.on_a_quorum(known) } else { None };
+                if let Some(upto) = told.max(untold) {
+                    self.committed(report.node, upto)?;
+                }
             }
             self.hear_one(report)?;
         }
         self.rest(commits)
+    }
+
+    /// The last entry of a leader's own term that is on a quorum of its disks: committed, whether or not it has lived to say so
+    /// (Raft §5.4.2).
+    fn on_a_quorum(&self, leader: &Known) -> Option<LogId> {
+        let term = leader.leading()?.term();
+        let log = leader.store.readable();
+        let (_, membership) = log.membership()?;
+        let on_disks = |id: &LogId| {
+            is_quorum(membership, |node| meant_disk(&self.known, membership, *node).is_some_and(|disk| disk.holds(id)))
+        };
+        let own = log.entries().rev().map(|stored| stored.entry.log_id);
+        own.take_while(|id| id.index > leader.committed && term_of(id) == term).find(on_disks)
     }
 
     fn hear_one(&mut self, report: Report) -> Result<(), Broken> {

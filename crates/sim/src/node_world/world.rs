@@ -368,7 +368,9 @@ impl<A: Application> NodeWorld<A> {
         self.look_at_metrics();
         let commits = std::mem::take(&mut self.commits);
         if !reports.is_empty() || !commits.is_empty() {
-            self.judge.hear(reports.drain(..), &commits)?;
+            let gone = self.nodes.iter().filter(|(_, node)| node.running.is_none()).map(|(id, _)| *id);
+            let gone: Vec<NodeId> = gone.collect();
+            self.judge.hear(reports.drain(..), &commits, &gone)?;
         }
         self.reports = reports;
         Ok(())
