@@ -3,6 +3,7 @@
 //! * [`application`]: what a cluster replicates, and on which stores; [`stores`]: the real log on simulated disks;
 //! * [`tap`]: what nodes report; [`watched`]: logs and state machines that do; [`judge`]: shows it to the checkers;
 //! * [`network`]: calls between nodes, as mail that the world delivers; [`connection`]: many of them under way at once;
+//!   [`transfer`]: a snapshot, piece by piece;
 //! * [`world`]: the nodes, their disks, and the loop that lets time pass;
 //! * [`types`], [`machine`]: the application of scenario files; [`story`]: runs them;
 //! * [`workload`]: what clients do; [`kv`]: the application of random runs; [`profile`]: what kind of run a seed is; [`drive`]: a run, with its clients
@@ -27,6 +28,7 @@ pub mod shelf;
 pub mod stores;
 pub mod story;
 pub mod tap;
+pub mod transfer;
 pub mod types;
 pub mod watched;
 pub mod workload;

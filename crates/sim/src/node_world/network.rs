@@ -3,6 +3,7 @@
 use std::fmt::{self, Debug};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
@@ -10,17 +11,16 @@ use futures_core::Stream;
 use raftwright_node::Raft;
 use raftwright_traits::{
     AppendEntriesRequest, AppendEntriesResponse, AppendOutcome, AsyncRuntime, BasicNode, Fatal, HeartbeatRequest,
-    HeartbeatResponse, InstallOutcome, InstallSnapshotRequest, InstallSnapshotResponse, RPCError, RPCOption,
-    RaftNetworkFactory, RaftNetworkV2, ReadIndexRequest, ReadIndexResponse, Snapshot, SnapshotContent, SnapshotRequest,
-    TransferLeaderRequest, VoteRequest, VoteResponse,
+    HeartbeatResponse, InstallSnapshotResponse, RPCError, RPCOption, RaftNetworkFactory, RaftNetworkV2,
+    ReadIndexRequest, ReadIndexResponse, SnapshotRequest, TransferLeaderRequest, VoteRequest, VoteResponse,
 };
 use tokio::sync::oneshot;
 
 use super::application::SimConfig;
 use super::connection::Pipeline;
 use super::tap::{Act, Reporter};
+use super::transfer::{Receipts, Unfinished, send_snapshot};
 use crate::checkers::Fact;
-use crate::core_world::types::LogId;
 use crate::runtime::SimRuntime;
 use crate::world::{Lane, NodeId};
 
@@ -33,6 +33,8 @@ pub struct Served<C: SimConfig> {
     pub runtime: SimRuntime,
     /// Where its acts are reported.
     pub reporter: Reporter,
+    /// The snapshots that it receives.
+    pub receipts: Receipts<C>,
 }
 
 /// Handles a request on the process that it has reached. May be done more than once: a network can double a message.
@@ -146,7 +148,7 @@ impl<C: SimConfig> RaftNetworkFactory<C> for Factory<C> {
     type Network = Client<C>;
 
     async fn new_client(&mut self, target: NodeId, _: &BasicNode) -> Client<C> {
-        Client { factory: self.clone(), to: target }
+        Client { factory: self.clone(), to: target, unfinished: None }
     }
 }
 
@@ -155,6 +157,8 @@ impl<C: SimConfig> RaftNetworkFactory<C> for Factory<C> {
 pub struct Client<C: SimConfig> {
     pub(super) factory: Factory<C>,
     pub(super) to: NodeId,
+    /// A snapshot of which a part has been sent.
+    unfinished: Option<Unfinished<C>>,
 }
 
 /// About how large a message without entries is.
@@ -163,9 +167,86 @@ pub(super) const MESSAGE_BYTES: usize = 100;
 /// What a trace calls a request and its answer.
 type Names = (&'static str, &'static str);
 
+/// How a request travels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    pub(super) names: Names,
+    pub(super) lane: Lane,
+    /// About how large it is.
+    pub(super) bytes: usize,
+    /// It is part of a connection, which delivers nothing twice.
+    pub(super) once: bool,
+}
+
+impl Way {
+    fn control(names: Names) -> Self {
+        Self { names, lane: Lane::Control, bytes: MESSAGE_BYTES, once: false }
+    }
+}
+
+/// Sends a request and waits for the answer. `vouch` sees the answer when it leaves the node that gives it.
+pub(super) async fn call<C, Q, A, F>(
+    factory: &Factory<C>,
+    to: NodeId,
+    way: Way,
+    request: Q,
+    option: RPCOption,
+    handle: impl Fn(&Served<C>, Q) -> F + Send + Sync + 'static,
+    vouch: impl Fn(&A) -> Option<Fact> + Copy + Send + Sync + 'static,
+) -> Result<A, RPCError>
+where
+    C: SimConfig,
+    Q: Debug + Clone + Send + Sync + 'static,
+    A: Debug + Send + 'static,
+    F: Future<Output = Result<A, Fatal>> + Send + 'static,
+{
+    let Factory { mail, runtime, reporter } = factory.clone();
+    let Way { names, lane, bytes, once } = way;
+    let from = reporter.node;
+    let (answer, answered) = oneshot::channel();
+    let answer = Arc::new(Mutex::new(Some(answer)));
+    let back = mail.clone();
+    let label = mail.label(names.0, &request);
+    let delivered = AtomicBool::new(false);
+    let job = Job::Call(Arc::new(move |served: &Served<C>| {
+        if once && delivered.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (work, back, answer) = (handle(served, request.clone()), back.clone(), Arc::clone(&answer));
+        let reporter = served.reporter.clone();
+        served.runtime.spawn(async move {
+            let Ok(result) = work.await else { return };
+            if let Some(fact) = vouch(&result) {
+                reporter.report(Act::Did(fact));
+            }
+            let label = back.label(names.1, &result);
+            let result = Mutex::new(Some(result));
+            let job = Job::Return(Arc::new(move || {
+                let result = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let waiting = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let (Some(result), Some(waiting)) = (result, waiting) {
+                    // Whoever asked may have given up.
+                    let _ = waiting.send(result);
+                }
+            }));
+            back.post(Post { from: to, to: from, lane, bytes: MESSAGE_BYTES, label, job });
+        });
+    }));
+    mail.post(Post { from, to, lane, bytes, label, job });
+    let mut late = pin!(runtime.sleep_until(runtime.now() + option.timeout));
+    let mut answered = pin!(answered);
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = answered.as_mut().poll(cx) {
+            return Poll::Ready(result.map_err(|_| RPCError::Network("the connection broke".to_owned())));
+        }
+        late.as_mut().poll(cx).map(|()| Err(RPCError::Timeout))
+    })
+    .await
+}
+
 impl<C: SimConfig> Client<C> {
-    /// Sends a request and waits for the answer. `vouch` sees the answer when it leaves the node that gives it.
-    async fn call<Q, A, F>(
+    /// A request on the control lane, handled by the target's handle alone.
+    async fn ask<Q, A, F>(
         &self,
         names: Names,
         request: Q,
@@ -178,57 +259,8 @@ impl<C: SimConfig> Client<C> {
         A: Debug + Send + 'static,
         F: Future<Output = Result<A, Fatal>> + Send + 'static,
     {
-        let Factory { mail, runtime, reporter } = self.factory.clone();
-        let (from, to) = (reporter.node, self.to);
-        let (answer, answered) = oneshot::channel();
-        let answer = Arc::new(Mutex::new(Some(answer)));
-        let back = mail.clone();
-        let label = mail.label(names.0, &request);
-        let job = Job::Call(Arc::new(move |served: &Served<C>| {
-            let (work, back, answer) =
-                (handle(served.raft.clone(), request.clone()), back.clone(), Arc::clone(&answer));
-            let reporter = served.reporter.clone();
-            served.runtime.spawn(async move {
-                let Ok(result) = work.await else { return };
-                if let Some(fact) = vouch(&result) {
-                    reporter.report(Act::Did(fact));
-                }
-                let label = back.label(names.1, &result);
-                let result = Mutex::new(Some(result));
-                let job = Job::Return(Arc::new(move || {
-                    let result = result.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    let waiting = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    if let (Some(result), Some(waiting)) = (result, waiting) {
-                        // Whoever asked may have given up.
-                        let _ = waiting.send(result);
-                    }
-                }));
-                back.post(Post { from: to, to: from, lane: Lane::Control, bytes: MESSAGE_BYTES, label, job });
-            });
-        }));
-        mail.post(Post { from, to, lane: Lane::Control, bytes: MESSAGE_BYTES, label, job });
-        let mut late = pin!(runtime.sleep_until(runtime.now() + option.timeout));
-        let mut answered = pin!(answered);
-        poll_fn(|cx| {
-            if let Poll::Ready(result) = answered.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(|_| RPCError::Network("the connection broke".to_owned())));
-            }
-            late.as_mut().poll(cx).map(|()| Err(RPCError::Timeout))
-        })
-        .await
-    }
-}
-
-/// Copies the content of a snapshot, as a transfer would that nothing befalls.
-fn copy(from: &impl SnapshotContent, to: &mut impl SnapshotContent) {
-    let mut buffer = [0; 1024];
-    let mut at = 0;
-    while let Ok(count @ 1..) = from.read_at(at, &mut buffer) {
-        let Some(piece) = buffer.get(..count) else { return };
-        if to.write_at(at, piece).is_err() {
-            return;
-        }
-        at += count as u64;
+        let handle = move |served: &Served<C>, request| handle(served.raft.clone(), request);
+        call(&self.factory, self.to, Way::control(names), request, option, handle, vouch).await
     }
 }
 
@@ -250,7 +282,7 @@ impl<C: SimConfig> RaftNetworkV2<C> for Client<C> {
         let vouch = |response: &VoteResponse<C>| {
             response.granted.then_some(Fact::Granted { vote: response.asked, kind: response.kind })
         };
-        self.call(("vote?", "vote!"), rpc, option, handle, vouch).await
+        self.ask(("vote?", "vote!"), rpc, option, handle, vouch).await
     }
 
     async fn append_entries(
@@ -259,7 +291,7 @@ impl<C: SimConfig> RaftNetworkV2<C> for Client<C> {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<C>, RPCError> {
         let handle = |raft: Raft<C>, rpc| async move { raft.append_entries(rpc).await };
-        self.call(("append?", "append!"), rpc, option, handle, acknowledged::<C>).await
+        self.ask(("append?", "append!"), rpc, option, handle, acknowledged::<C>).await
     }
 
     async fn heartbeat(
@@ -268,7 +300,7 @@ impl<C: SimConfig> RaftNetworkV2<C> for Client<C> {
         option: RPCOption,
     ) -> Result<HeartbeatResponse<C>, RPCError> {
         let handle = |raft: Raft<C>, rpc| async move { raft.heartbeat(rpc).await };
-        self.call(("beat?", "beat!"), rpc, option, handle, |_| None).await
+        self.ask(("beat?", "beat!"), rpc, option, handle, |_| None).await
     }
 
     async fn read_index(
@@ -277,7 +309,7 @@ impl<C: SimConfig> RaftNetworkV2<C> for Client<C> {
         option: RPCOption,
     ) -> Result<ReadIndexResponse<C>, RPCError> {
         let handle = |raft: Raft<C>, rpc| async move { raft.read_index(rpc).await };
-        self.call(("read-index?", "read-index!"), rpc, option, handle, |_| None).await
+        self.ask(("read-index?", "read-index!"), rpc, option, handle, |_| None).await
     }
 
     async fn full_snapshot(
@@ -285,26 +317,8 @@ impl<C: SimConfig> RaftNetworkV2<C> for Client<C> {
         rpc: SnapshotRequest<C>,
         option: RPCOption,
     ) -> Result<InstallSnapshotResponse<C>, RPCError> {
-        let Some(head) = rpc.head() else {
-            return Err(RPCError::Refused("a snapshot of nothing".to_owned()));
-        };
-        let last = head.last_log_id;
-        let snapshot = Arc::clone(&rpc.snapshot);
-        let handle = move |raft: Raft<C>, head: InstallSnapshotRequest<C>| {
-            let snapshot = Arc::clone(&snapshot);
-            async move {
-                let mut content = raft.begin_receiving_snapshot().await?;
-                copy(&snapshot.snapshot, &mut content);
-                let whole = Snapshot { meta: snapshot.meta.clone(), snapshot: content };
-                let response = raft.install_full_snapshot(head, whole).await?;
-                Ok((response, last))
-            }
-        };
-        let vouch = |(response, last): &(InstallSnapshotResponse<C>, LogId)| {
-            matches!(response.outcome, InstallOutcome::<C>::Installed).then_some(Fact::Acknowledged { matched: *last })
-        };
-        let answer = self.call(("snapshot?", "snapshot!"), head, option, handle, vouch).await?;
-        Ok(answer.0)
+        let Self { factory, to, unfinished } = self;
+        send_snapshot(factory, *to, unfinished, rpc, option).await
     }
 
     fn stream_append<'s, S>(
@@ -320,6 +334,6 @@ impl<C: SimConfig> RaftNetworkV2<C> for Client<C> {
 
     async fn transfer_leader(&mut self, rpc: TransferLeaderRequest<C>, option: RPCOption) -> Result<(), RPCError> {
         let handle = |raft: Raft<C>, rpc| async move { raft.handle_transfer_leader(rpc).await };
-        self.call(("transfer?", "transfer!"), rpc, option, handle, |()| None).await
+        self.ask(("transfer?", "transfer!"), rpc, option, handle, |()| None).await
     }
 }

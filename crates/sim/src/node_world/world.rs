@@ -13,6 +13,7 @@ use super::application::{Application, Stores};
 use super::judge::Judge;
 use super::network::{Factory, Job, Label, Mail, Post, Served};
 use super::tap::{Report, Reporter, Tap};
+use super::transfer::Receipts;
 use super::watched::{WatchedLog, WatchedMachine};
 use crate::checkers::Broken;
 use crate::core_world::trace::{Kind, Trace};
@@ -257,7 +258,8 @@ impl<A: Application> NodeWorld<A> {
         let raft = started.lock().unwrap_or_else(PoisonError::into_inner).take();
         match raft {
             Some(Ok(raft)) => {
-                let served = Served { raft: raft.clone(), runtime: runtime.clone(), reporter };
+                let receipts = Receipts::new(runtime.random_u64());
+                let served = Served { raft: raft.clone(), runtime: runtime.clone(), reporter, receipts };
                 let role = (ServerState::Learner, 0, false);
                 let metrics = raft.metrics();
                 Ok(Running { metrics, raft, probe, runtime, served, flushing: false, role, committed: 0 })
