@@ -287,6 +287,16 @@ fn membership_steps_that_skip_one_come_too_early_or_overlap_are_found() {
     world.append(1, vec![change(1, 2, &[&[1, 2, 3], &[1, 2]])], true);
     broken(world.see(1, appended(2, leading)), property);
 
+    // A joint membership is left to either side, and to no third.
+    for (sets, allowed) in [(&[1_u64, 2][..], true), (&[1, 2, 3], true), (&[1, 3], false)] {
+        let mut world = World::new();
+        world.append(1, vec![blank(1, 2), change(1, 3, &[&[1, 2, 3], &[1, 2]])], true);
+        world.commit(3);
+        world.append(1, vec![change(1, 4, &[sets])], true);
+        let seen = world.see(1, appended(4, leading));
+        assert_eq!(seen.is_ok(), allowed, "{sets:?}: {seen:?}");
+    }
+
     // While the one before is not committed.
     let mut world = World::new();
     world.append(1, vec![blank(1, 2), change(1, 3, &[&[1, 2, 3], &[1, 2]])], true);
@@ -340,6 +350,23 @@ fn a_snapshot_that_is_no_prefix_is_found() {
     // A state is not replaced by one that is no newer.
     let (mut world, chain) = seen();
     broken(world.see(1, installed(log_id(0, 1), chain[0], 11)), "state machine safety");
+}
+
+#[test]
+fn a_lease_that_outlives_an_election_is_found() {
+    let mut world = World::new();
+    let first = candidate(1, 1).commit();
+    let lead = |world: &mut World, term, node| {
+        for voter in 1..=3 {
+            world.vote(voter, candidate(term, node), true);
+        }
+        world.see(node, Fact::BecameLeader { vote: candidate(term, node).commit() })
+    };
+    assert_eq!(lead(&mut world, 1, 1), Ok(()));
+    assert_eq!(world.see(1, Fact::LeaseHeld { vote: first }), Ok(()));
+    assert_eq!(lead(&mut world, 2, 2), Ok(()));
+    assert_eq!(world.see(2, Fact::LeaseHeld { vote: candidate(2, 2).commit() }), Ok(()));
+    broken(world.see(1, Fact::LeaseHeld { vote: first }), "a lease is exclusive");
 }
 
 #[test]

@@ -44,9 +44,9 @@ fn step_is_allowed(previous: &Membership, next: &Membership) -> Result<(), Strin
     let allowed = match (previous.configs(), next.configs()) {
         // Learners, or what is stored about members.
         (before, after) if before == after => true,
-        // Into a joint membership, and out of it to either side.
+        // Into a joint membership, and out of it to either side: whoever has a quorum of both has one of each.
         ([before], [first, _]) => before == first,
-        ([_, second], [after]) => second == after,
+        ([first, second], [after]) => first == after || second == after,
         _ => false,
     };
     if !allowed {

@@ -6,14 +6,14 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use raftwright_core::{Input, LogIdOption, Node};
+use raftwright_core::{ChangeConditions, ChangeMembers, Input, LogIdOption, Node};
 
 use super::cluster::{Cluster, Event};
 use super::profile::Classes;
 use super::server::{Caller, Server, Work};
 use super::store::Unsynced;
 use super::trace::Kind;
-use super::types::SimNode;
+use super::types::{SimNode, SimTypes};
 use crate::world::{Fault, NodeId, Rng};
 
 /// Something that is done to the world.
@@ -37,6 +37,8 @@ pub enum Act {
     RightClock(NodeId),
     /// A node's disk is in order again.
     RightDisk(NodeId),
+    /// The change that is under way is taken back, if one is.
+    CancelChange,
 }
 
 /// The state of what goes wrong.
@@ -147,12 +149,17 @@ impl Cluster {
         match act {
             Act::Tick => self.tick(),
             // What was planned before the end of all faults does not happen after it.
-            Act::Mend(_) | Act::Cut(_) if !self.nemesis.active => {}
+            Act::Mend(_) | Act::Cut(_) | Act::CancelChange if !self.nemesis.active => {}
             Act::Mend(ways) => ways.iter().for_each(|(from, to)| self.network.mend(*from, *to)),
             Act::Cut(ways) => ways.iter().for_each(|(from, to)| self.network.cut(*from, *to)),
             Act::Normalize(ways) => ways.iter().for_each(|(from, to)| self.network.normalize(*from, *to)),
             Act::UsualNetwork => *self.network.default_profile_mut() = self.profile.link.clone(),
             Act::Restart(node) => self.start(node),
+            Act::CancelChange => {
+                if let Some((leader, _)) = self.leader() {
+                    self.operate(Fault::CancelChange, leader, |ticket| Input::CancelChange { ticket });
+                }
+            }
             Act::Crash(node) => {
                 if self.nemesis.active {
                     self.crash(node, Unsynced::Prefix);
@@ -547,12 +554,7 @@ impl Cluster {
 
     // ---- operators ----
 
-    fn operate(
-        &mut self,
-        fault: Fault,
-        node: NodeId,
-        input: impl FnOnce(raftwright_core::Ticket) -> Input<super::types::SimTypes>,
-    ) {
+    fn operate(&mut self, fault: Fault, node: NodeId, input: impl FnOnce(raftwright_core::Ticket) -> Input<SimTypes>) {
         let Some(server) = self.servers.get_mut(node) else { return };
         let boot = server.boot;
         let Some(process) = server.process.as_mut() else { return };
@@ -593,24 +595,65 @@ impl Cluster {
                 })
             };
         }
-        match self.nemesis.rng.below(5) {
+        if self.nemesis.rng.one_in(4) {
+            self.later(Duration::ZERO, Duration::from_millis(100), Act::CancelChange);
+        }
+        match self.nemesis.rng.below(8) {
             0 | 1 if !strangers.is_empty() => self.add_learner(leader, &strangers),
             0 if !learners.is_empty() => {
                 let ids = self.nemesis.rng.pick(&learners).copied().into_iter().collect();
                 self.operate(Fault::RemoveLearner, leader, |ticket| Input::RemoveLearners { ticket, ids });
             }
+            2 | 3 if !learners.is_empty() => {
+                let ids: BTreeSet<NodeId> = self.nemesis.rng.pick(&learners).copied().into_iter().collect();
+                let at_once = self.nemesis.rng.one_in(3);
+                let change = if at_once { ChangeMembers::AddVoters(ids) } else { ChangeMembers::Promote(ids) };
+                self.change_members(Fault::Promote, leader, change);
+            }
+            3 | 4 if !strangers.is_empty() => self.replace_node(leader, &members, &strangers),
+            5 => self.remove_voter(leader, &voters),
             _ => self.change_voters(leader, &voters, members),
         }
     }
 
+    fn change_members(&mut self, fault: Fault, leader: NodeId, change: ChangeMembers<SimTypes>) {
+        let conditions = ChangeConditions::default();
+        self.operate(fault, leader, |ticket| Input::ChangeMembers { ticket, change, conditions });
+    }
+
+    fn replace_node(&mut self, leader: NodeId, members: &[NodeId], strangers: &[NodeId]) {
+        let rng = &mut self.nemesis.rng;
+        let (Some(old), Some(new)) = (rng.pick(members).copied(), rng.pick(strangers).copied()) else { return };
+        let node = self.name_node(new);
+        self.change_members(Fault::ReplaceNode, leader, ChangeMembers::ReplaceNode { old, new, node });
+    }
+
+    fn remove_voter(&mut self, leader: NodeId, voters: &BTreeSet<NodeId>) {
+        let all: Vec<NodeId> = voters.iter().copied().collect();
+        let Some(victim) = self.nemesis.rng.pick(&all).copied().filter(|_| all.len() > 1) else { return };
+        let retain = self.nemesis.rng.one_in(2);
+        let fault = match (victim == leader, retain) {
+            (true, _) => Fault::RemoveLeader,
+            (false, true) => Fault::Demote,
+            (false, false) => Fault::ChangeVoters,
+        };
+        let voters = BTreeSet::from([victim]);
+        self.change_members(fault, leader, ChangeMembers::RemoveVoters { voters, retain });
+    }
+
     fn add_learner(&mut self, leader: NodeId, strangers: &[NodeId]) {
         let Some(id) = self.nemesis.rng.pick(strangers).copied() else { return };
-        let node = match self.servers.get(id) {
+        let node = self.name_node(id);
+        self.operate(Fault::AddLearner, leader, |ticket| Input::AddLearner { ticket, id, node });
+    }
+
+    /// What is stored about a new member.
+    fn name_node(&self, id: NodeId) -> SimNode {
+        match self.servers.get(id) {
             // Where disks get lost, a member is named together with its disk, from the first moment on.
             Some(server) if self.profile.classes.wipes => SimNode::bound(server.incarnation),
             Some(_) | None => SimNode::default(),
-        };
-        self.operate(Fault::AddLearner, leader, |ticket| Input::AddLearner { ticket, id, node });
+        }
     }
 
     fn change_voters(&mut self, leader: NodeId, before: &BTreeSet<NodeId>, mut members: Vec<NodeId>) {

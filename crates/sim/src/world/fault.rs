@@ -124,6 +124,12 @@ faults! {
     RemoveLearner = "remove-learner",
     /// M3: a voter becomes a learner.
     Demote = "demote",
+    /// M3: learners are to become voters once they have caught up.
+    Promote = "promote",
+    /// M2: one server takes another's place, in one change.
+    ReplaceNode = "replace-node",
+    /// A change of the membership is taken back while it is under way.
+    CancelChange = "cancel-change",
     /// M4: the leader dies within a joint membership.
     CrashInJoint = "crash-in-joint",
     /// M8: a node comes back with an empty disk under its old id.

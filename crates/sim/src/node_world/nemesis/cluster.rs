@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use raftwright_core::{ChangeConditions, ChangeMembers};
 use raftwright_node::Raft;
 use raftwright_traits::{AsyncRuntime, BasicNode, Node};
 use raftwright_wal::testing::Loss;
@@ -49,7 +50,10 @@ impl<W: Workload> Drive<W> {
                 self.remove_learner(leader, wiped);
             }
         } else {
-            match self.nemesis.rng.below(5) {
+            if self.nemesis.rng.one_in(4) {
+                self.soon(0, 100, Deed::CancelChange);
+            }
+            match self.nemesis.rng.below(8) {
                 0 | 1 if !strangers.is_empty() => {
                     let Some(id) = self.nemesis.rng.pick(&strangers).copied() else { return };
                     self.operate(Fault::AddLearner, leader, format!("add-learner {id} nowait"), |raft| async move {
@@ -60,6 +64,9 @@ impl<W: Workload> Drive<W> {
                     let Some(id) = self.nemesis.rng.pick(&learners).copied() else { return };
                     self.remove_learner(leader, id);
                 }
+                2 | 3 if !learners.is_empty() => self.promote(leader, &learners),
+                3 | 4 if !strangers.is_empty() => self.replace_node(leader, &members, &strangers),
+                5 => self.remove_voter(leader, &voters),
                 _ => self.change_voters(leader, &voters, members),
             }
         }
@@ -68,6 +75,53 @@ impl<W: Workload> Drive<W> {
             self.fault(Fault::InterruptedChange, leader, || format!("after {polls} polls"));
             self.world.doom(leader, polls, None);
         }
+    }
+
+    pub(super) fn cancel_change(&mut self) {
+        let Some(leader) = self.leader_now() else { return };
+        self.operate(Fault::CancelChange, leader, "# cancels the change".to_owned(), |raft| async move {
+            let _ = raft.cancel_membership_change().await;
+        });
+    }
+
+    fn change_members(
+        &mut self,
+        fault: Fault,
+        leader: NodeId,
+        text: String,
+        change: raftwright_traits::ChangeMembers<W::C>,
+    ) {
+        self.operate(fault, leader, text, |raft| async move {
+            let _ = raft.change_members(change, ChangeConditions::default()).await;
+        });
+    }
+
+    fn promote(&mut self, leader: NodeId, learners: &[NodeId]) {
+        let Some(id) = self.nemesis.rng.pick(learners).copied() else { return };
+        let at_once = self.nemesis.rng.one_in(3);
+        let ids = BTreeSet::from([id]);
+        let change = if at_once { ChangeMembers::AddVoters(ids) } else { ChangeMembers::Promote(ids) };
+        self.change_members(Fault::Promote, leader, format!("# promotes learner {id}"), change);
+    }
+
+    fn replace_node(&mut self, leader: NodeId, members: &[NodeId], strangers: &[NodeId]) {
+        let rng = &mut self.nemesis.rng;
+        let (Some(old), Some(new)) = (rng.pick(members).copied(), rng.pick(strangers).copied()) else { return };
+        let change = ChangeMembers::ReplaceNode { old, new, node: BasicNode::new(format!("n{new}")) };
+        self.change_members(Fault::ReplaceNode, leader, format!("# replaces {old} by {new}"), change);
+    }
+
+    fn remove_voter(&mut self, leader: NodeId, voters: &BTreeSet<NodeId>) {
+        let all: Vec<NodeId> = voters.iter().copied().collect();
+        let Some(victim) = self.nemesis.rng.pick(&all).copied().filter(|_| all.len() > 1) else { return };
+        let retain = self.nemesis.rng.one_in(2);
+        let fault = match (victim == leader, retain) {
+            (true, _) => Fault::RemoveLeader,
+            (false, true) => Fault::Demote,
+            (false, false) => Fault::ChangeVoters,
+        };
+        let change = ChangeMembers::RemoveVoters { voters: BTreeSet::from([victim]), retain };
+        self.change_members(fault, leader, format!("# removes voter {victim}"), change);
     }
 
     fn remove_learner(&mut self, leader: NodeId, id: NodeId) {
@@ -141,8 +195,8 @@ impl<W: Workload> Drive<W> {
         });
     }
 
-    /// Empties a member's disk. One at a time, and only where the committed membership says which disk it means: more
-    /// would be more than any protocol bears.
+    /// Empties a member's disk. One at a time, and only where the membership says which disk it means, on the disks of all
+    /// voters: one that has not heard of that yet would take whoever comes back for the one that was there.
     pub(super) fn wipe(&mut self) {
         let Some(leader) = self.leader_now() else { return };
         let Some((id, membership)) = self
@@ -160,6 +214,14 @@ impl<W: Workload> Drive<W> {
         let Some(victim) = self.nemesis.rng.pick(&voters).copied() else { return };
         let bound = membership.node(&victim).and_then(Node::incarnation);
         if !settled || stale || bound.is_none() || bound != self.world.judge().incarnation(victim) {
+            return;
+        }
+        let known_to_all = voters.iter().all(|voter| {
+            let log = self.world.judge().log(*voter).map(|log| log.durable());
+            let named = log.and_then(|log| log.membership()).and_then(|(_, membership)| membership.node(&victim));
+            named.and_then(Node::incarnation) == bound
+        });
+        if !known_to_all {
             return;
         }
         // A disk that is replaced is no longer damaged.

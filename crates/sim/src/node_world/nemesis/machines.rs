@@ -240,6 +240,12 @@ impl<W: Workload> Drive<W> {
             1 => (Fault::ClockSlow, Some(rng.between(500_000, 990_000)), None),
             _ => (Fault::ClockJump, None, Some(Duration::from_millis(rng.between(10, 10_000)))),
         };
+        // Leases allow for a tenth between any two clocks, half of it on either side of what is right, and for no jumps.
+        let leases = self.profile.lease_reads;
+        if leases && jump.is_some() {
+            return;
+        }
+        let rate = rate.map(|rate| if leases { rate.clamp(955_000, 1_045_000) } else { rate });
         self.world.executor.change_clock(node, |clock, now| {
             rate.iter().for_each(|rate| clock.set_rate(now, *rate));
             jump.iter().for_each(|ahead| clock.jump(now, *ahead));

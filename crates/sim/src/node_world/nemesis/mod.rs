@@ -37,6 +37,8 @@ pub(super) enum Deed {
     Resume(NodeId),
     RightClock(NodeId),
     RightDisk(NodeId),
+    /// The change of the membership that is under way is taken back, if one is.
+    CancelChange,
 }
 
 /// A byte that was flipped.
@@ -165,7 +167,9 @@ impl<W: Workload> Drive<W> {
         match deed {
             Deed::Tick => self.tick(),
             // What was planned before the end of all faults does not happen after it.
-            Deed::Mend(_) | Deed::Cut(_) | Deed::Kill(..) | Deed::Normalize(_) if !self.nemesis.active => {}
+            Deed::Mend(_) | Deed::Cut(_) | Deed::Kill(..) | Deed::Normalize(_) | Deed::CancelChange
+                if !self.nemesis.active => {}
+            Deed::CancelChange => self.cancel_change(),
             Deed::Mend(ways) => {
                 for (from, to) in ways {
                     self.world.network.mend(from, to);
