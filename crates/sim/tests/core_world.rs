@@ -42,6 +42,11 @@ fn clusters_survive_changes_of_their_membership() {
 }
 
 #[test]
+fn leases_hold_while_clocks_are_wrong_within_the_bound() {
+    pass(ProfileName::Leases, 0..2);
+}
+
+#[test]
 fn mixed_seeds_differ_in_kind_and_their_faults_really_happen() {
     let mut faults = FaultLog::default();
     for outcome in pass(ProfileName::Mixed, 0..9) {
@@ -59,6 +64,15 @@ fn the_same_seed_gives_the_same_run_to_the_bit() {
         assert_eq!(first.trace, second.trace);
         assert_eq!(first, second);
         assert_ne!(first.trace_hash, run_seed(8, profile, false).trace_hash);
+    }
+}
+
+/// Of ten seeds each trace is the same, line by line.
+#[test]
+fn ten_seeds_are_replayed_to_the_letter() {
+    for seed in 0..10 {
+        let [first, second] = [(); 2].map(|()| run_seed(seed, ProfileName::Crashes, true).trace);
+        assert!(!first.is_empty() && first == second, "seed {seed}");
     }
 }
 

@@ -5,7 +5,7 @@
 use raftwright_sim::core_world::{Outcome, ProfileName};
 use raftwright_sim::node_world::{run_part, run_seed, script};
 use raftwright_sim::scenario::parse;
-use raftwright_sim::shrink::Omit;
+use raftwright_sim::shrink::{Omit, Tried, shrink};
 use raftwright_sim::world::{Fault, FaultLog};
 
 /// Runs seeds of a profile; a failing one names the command that repeats it.
@@ -76,6 +76,15 @@ fn whether_a_trace_is_kept_changes_nothing() {
     assert!(kept.trace.len() > 1_000 && not_kept.trace.is_empty());
 }
 
+/// Of ten seeds each trace is the same, line by line.
+#[test]
+fn ten_seeds_are_replayed_to_the_letter() {
+    for seed in 0..10 {
+        let [first, second] = [(); 2].map(|()| run_seed(seed, ProfileName::Mixed, true).trace);
+        assert!(!first.is_empty() && first == second, "seed {seed}");
+    }
+}
+
 /// A run that was shrunk is written down; what is written must be a scenario.
 #[test]
 fn a_run_is_a_scenario_file() {
@@ -85,6 +94,23 @@ fn a_run_is_a_scenario_file() {
         let scenario = parse(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert!(scenario.statements.len() > 20, "seed {seed}");
     }
+}
+
+/// Shrinking works on real runs: of all that goes wrong, what is looked for is left.
+#[test]
+fn a_run_is_shrunk_to_what_it_needs() {
+    let tried = |omit: &Omit| {
+        let (outcome, drive) = run_part(5, ProfileName::Crashes, omit.clone(), false);
+        let paused = outcome.faults.count(Fault::Pause) + outcome.faults.count(Fault::PauseLeader) > 0;
+        Tried { broken: paused.then_some("a node stands still"), faults: drive.ticks(), operations: drive.operations() }
+    };
+    let shrunk = shrink(60, tried).expect("nodes stand still in this run");
+    assert_eq!((shrunk.faults.0, shrunk.operations.0), (1, 0), "of {:?}", shrunk.faults);
+    assert_eq!(tried(&shrunk.omit).broken, Some(shrunk.broken));
+    let (_, drive) = run_part(5, ProfileName::Crashes, shrunk.omit, true);
+    let text = script(5, &drive);
+    assert!(text.lines().any(|line| line.starts_with("pause ")), "{text}");
+    parse(&text).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// Leaving faults out leaves the others as they were, and without any there is none.

@@ -10,6 +10,7 @@ mod durable_promises;
 mod election_safety;
 mod leader_append_only;
 mod leader_completeness;
+mod lease_is_exclusive;
 mod ledger;
 mod log_matching;
 mod membership_steps;
@@ -140,6 +141,11 @@ pub enum Fact {
         /// What its state machine will have applied when it reads.
         read_log_id: LogId,
     },
+    /// It would answer a read by its lease at this moment.
+    LeaseHeld {
+        /// The vote under which it leads.
+        vote: Vote,
+    },
 }
 
 /// Everything there is to know.
@@ -231,6 +237,7 @@ impl Default for Checkers {
                 Box::<membership_steps::MembershipSteps>::default(),
                 Box::<snapshot_is_prefix::SnapshotIsPrefix>::default(),
                 Box::<reads_see_commits::ReadsSeeCommits>::default(),
+                Box::<lease_is_exclusive::LeaseIsExclusive>::default(),
             ],
         }
     }

@@ -22,7 +22,7 @@ pub(super) struct Run {
     /// The seeds, the last one not included.
     #[arg(long, default_value = "0..1000", value_parser = parse_seeds)]
     seeds: Range<u64>,
-    /// The mix of faults: mixed, calm, network, crashes, membership.
+    /// The mix of faults: mixed, calm, network, crashes, membership, leases.
     #[arg(long, default_value = "mixed", value_parser = super::parse_profile)]
     profile: ProfileName,
     /// Which world: clusters of pure replicas, of whole nodes, or each seed in both.

@@ -1,7 +1,7 @@
 //! What the servers of a simulated cluster want done, and what becomes of it: disks, streams, answers, applied entries.
 
 use super::cluster::{Cluster, Event};
-use super::server::{Caller, Line, Work};
+use super::server::{Caller, Line, Server, Work};
 use super::store::Base;
 use super::trace::Kind;
 use super::types::{SimTypes, Vote};
@@ -159,6 +159,25 @@ impl Cluster {
             self.elections += 1;
             self.last_leader = Some((node, *vote));
             self.fact(node, Fact::BecameLeader { vote: *vote });
+            self.look_at_leases();
+        }
+    }
+
+    /// Shows the checkers who would answer a read by its lease now, by its own clock. Where clocks are wrong by more than
+    /// leases allow for, nothing follows from that.
+    pub(super) fn look_at_leases(&mut self) {
+        if !self.profile.lease_reads {
+            return;
+        }
+        let now = self.now;
+        let holds = |server: &Server| {
+            let vote = server.leading()?;
+            let until = server.process.as_ref()?.replica.lease_until()?;
+            (server.local(now) < until).then_some((server.id, vote))
+        };
+        let held: Vec<(NodeId, Vote)> = self.servers.0.iter().filter_map(holds).collect();
+        for (node, vote) in held {
+            self.fact(node, Fact::LeaseHeld { vote });
         }
     }
 

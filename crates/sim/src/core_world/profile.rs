@@ -22,12 +22,21 @@ pub enum ProfileName {
     Crashes,
     /// Membership, with all else besides.
     Membership,
+    /// What leases depend on: clocks that are wrong by as much as they allow for, leaders that are cut off or stand still,
+    /// elections by request.
+    Leases,
 }
 
 impl ProfileName {
     /// Every profile.
-    pub const ALL: [ProfileName; 5] =
-        [ProfileName::Mixed, ProfileName::Calm, ProfileName::Network, ProfileName::Crashes, ProfileName::Membership];
+    pub const ALL: [ProfileName; 6] = [
+        ProfileName::Mixed,
+        ProfileName::Calm,
+        ProfileName::Network,
+        ProfileName::Crashes,
+        ProfileName::Membership,
+        ProfileName::Leases,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -37,6 +46,7 @@ impl ProfileName {
             ProfileName::Network => "network",
             ProfileName::Crashes => "crashes",
             ProfileName::Membership => "membership",
+            ProfileName::Leases => "leases",
         }
     }
 }
@@ -165,7 +175,7 @@ impl Profile {
             lease_reads: false,
         };
         // From what is drawn already, so that a seed does not change its meaning.
-        profile.lease_reads = profile.faulty_for.as_secs().is_multiple_of(2);
+        profile.lease_reads = profile.faulty_for.as_secs().is_multiple_of(2) || name == ProfileName::Leases;
         profile
     }
 
@@ -177,17 +187,19 @@ impl Profile {
             ProfileName::Network => (true, false, false),
             ProfileName::Crashes => (false, true, false),
             ProfileName::Membership => (true, true, false),
+            ProfileName::Leases => (true, true, false),
         };
+        let leases = name == ProfileName::Leases;
         let mut classes = Classes {
             links: on(network),
-            partitions: on(network),
+            partitions: on(network) || leases,
             crashes: on(processes),
             power: on(processes),
             pauses: on(processes),
-            clocks: on(processes),
+            clocks: on(processes) || leases,
             disks: on(processes),
             membership: on(membership) || name == ProfileName::Membership,
-            elections: on(name != ProfileName::Calm),
+            elections: on(name != ProfileName::Calm) || leases,
             wipes: false,
             bursts: on(name != ProfileName::Calm),
             purges: on(name != ProfileName::Calm),

@@ -161,6 +161,7 @@ impl Cluster {
         match reply {
             Reply::Read { read_log_id } => {
                 self.fact(node, Fact::ReadAnswered { committed_at_call, read_log_id });
+                self.look_at_leases();
                 let Some(process) = self.servers.process(node, boot) else { return };
                 process.reads.push((read_log_id.index, client, number, key));
                 self.serve_reads(node, boot);

@@ -6,7 +6,7 @@ use raftwright_traits::AsyncRuntime;
 
 use super::drive::{Drive, Due};
 use super::tap::Reporter;
-use super::workload::{Ask, Told, Workload};
+use super::workload::{Ask, NO_SESSION, Told, Workload};
 use crate::lin::{Operation, Outcome, Stamp};
 use crate::world::{Fault, NodeId, Rng};
 
@@ -111,7 +111,7 @@ impl<W: Workload> Drive<W> {
         let op = self.world.application().next(mine.number, number, &mut mine.rng);
         let by_read = W::is_read(&op) && !mine.rng.one_in(3);
         // A lease is only as good as the clocks.
-        let by_lease = mine.rng.one_in(2) && !self.profile.classes.clocks;
+        let by_lease = mine.rng.one_in(2) && self.profile.lease_reads;
         let text = scripted.then(|| format!("{op:?}"));
         mine.waiting = Some(Waiting { number, op, by_read, by_lease, invoked, uncertain: false, open: 0 });
         // One in fifty is impatient.
@@ -249,7 +249,7 @@ impl<W: Workload> Drive<W> {
         let Some(running) = self.world.running(node) else { return };
         let boot = self.world.nodes.get(&node).map_or(0, |node| node.boot);
         for number in 0..count {
-            let client = 1 << 40 | self.begun << 16 | number;
+            let client = NO_SESSION | self.begun << 16 | number;
             let ask = Ask { client, number: 1, by_read: false, by_lease: false, committed_at_call: 0 };
             let reporter = Reporter { node, boot, tap: self.world.tap().clone() };
             let (raft, probe) = (running.raft.clone(), running.probe.clone());

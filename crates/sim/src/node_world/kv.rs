@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use raftwright_core::ReadPolicy;
-use raftwright_node::Raft;
+use raftwright_node::{Raft, ServerState};
 use raftwright_traits::{
-    AppBytes, BasicNode, ClientWriteError, DecodeError, EntryPayload, LinearizableReadError, LogIdOf, RaftError,
-    RaftStateMachine, RaftTypeConfig, Snapshot, SnapshotMeta, StorageError, StorageErrorKind, StoredMembership,
-    declare_raft_types,
+    AppBytes, AsyncRuntime, BasicNode, ClientWriteError, DecodeError, EntryPayload, LinearizableReadError, LogIdOf,
+    RaftError, RaftStateMachine, RaftTypeConfig, Snapshot, SnapshotMeta, StorageError, StorageErrorKind,
+    StoredMembership, declare_raft_types,
 };
 
 use super::application::Application;
 use super::shelf::{Pack, Shelf, ShelfBuilder, Unpack, snapshot_id};
 use super::stores::WalStores;
 use super::tap::{Act, Reporter};
-use super::workload::{Ask, Attempted, Told, Workload};
+use super::workload::{Ask, Attempted, NO_SESSION, Told, Workload};
 use crate::checkers::Fact;
 use crate::core_world::machine::MapModel;
 use crate::core_world::types::KvCommand;
@@ -95,6 +95,15 @@ pub struct KvState {
     sessions: BTreeMap<u64, (u64, KvRet<u64>)>,
     applied: Option<LogIdOf<KvApp>>,
     membership: StoredMembership<KvApp>,
+    /// The hashes of all values and sessions, in any order: kept up to date, because it is asked for with every batch.
+    hash: u64,
+}
+
+/// The hash of one place of the state and what is there.
+fn place_hash(kind: u64, place: u64, content: u64) -> u64 {
+    let mut hash = TraceHash::default();
+    [kind, place, content].into_iter().for_each(|word| hash.word(word));
+    hash.value()
 }
 
 impl KvState {
@@ -124,25 +133,28 @@ impl KvState {
             KvOp::CompareAndSet { expected, new, .. } if *expected == before => (*new, KvRet::Swapped),
             KvOp::CompareAndSet { .. } => (before, KvRet::Mismatch(before)),
         };
-        match after {
-            Some(value) => self.values.insert(key, value),
-            None => self.values.remove(&key),
-        };
-        self.sessions.insert(order.client, (order.number, answer.clone()));
+        self.set(key, after);
+        if order.client < NO_SESSION {
+            self.remember(order.client, order.number, answer.clone());
+        }
         answer
     }
 
-    fn hash(&self) -> u64 {
-        let mut hash = TraceHash::default();
-        for (key, value) in &self.values {
-            hash.word(u64::from(*key));
-            hash.word(*value);
+    fn set(&mut self, key: u8, value: Option<u64>) {
+        let before = match value {
+            Some(value) => self.values.insert(key, value),
+            None => self.values.remove(&key),
+        };
+        for value in before.into_iter().chain(value) {
+            self.hash ^= place_hash(0, u64::from(key), value);
         }
-        for (client, (number, _)) in &self.sessions {
-            hash.word(*client);
-            hash.word(*number);
+    }
+
+    fn remember(&mut self, client: u64, number: u64, answer: KvRet<u64>) {
+        let before = self.sessions.insert(client, (number, answer));
+        for number in before.map(|(number, _)| number).into_iter().chain([number]) {
+            self.hash ^= place_hash(1, client, number);
         }
-        hash.value()
     }
 }
 
@@ -205,12 +217,12 @@ impl KvState {
         let membership = meta.last_membership.clone();
         let mut state = Self { applied: meta.last_log_id, membership, ..Self::default() };
         for _ in 0..from.count()? {
-            state.values.insert(u8::try_from(from.word()?).ok()?, from.word()?);
+            state.set(u8::try_from(from.word()?).ok()?, Some(from.word()?));
         }
         for _ in 0..from.count()? {
             let (client, number) = (from.word()?, from.word()?);
             let answer = unpack_answer([from.word()?, from.word()?, from.word()?])?;
-            state.sessions.insert(client, (number, answer));
+            state.remember(client, number, answer);
         }
         Some(state)
     }
@@ -304,7 +316,7 @@ impl Application for Kv {
     }
 
     fn fingerprint(machine: &KvMachine) -> Option<u64> {
-        Some(machine.state().hash())
+        Some(machine.state().hash)
     }
 
     fn hash(order: &Order) -> u64 {
@@ -386,8 +398,13 @@ async fn write(raft: Raft<KvApp>, order: Order) -> Told<KvRet<u64>> {
 
 async fn read(raft: Raft<KvApp>, probe: KvMachine, key: u8, reporter: Reporter, ask: Ask) -> Told<KvRet<u64>> {
     let policy = if ask.by_lease { ReadPolicy::Lease } else { ReadPolicy::ReadIndex };
+    let asked_at = SimRuntime::current().map(|runtime| runtime.now());
     match raft.ensure_linearizable(policy).await {
         Ok(log_id) => {
+            // No time has passed: nobody else was asked.
+            if ask.by_lease && SimRuntime::current().map(|runtime| runtime.now()) == asked_at {
+                report_lease(&raft, &reporter);
+            }
             let (committed_at_call, read_log_id) = (ask.committed_at_call, log_id.unwrap_or_default());
             reporter.report(Act::Did(Fact::ReadAnswered { committed_at_call, read_log_id }));
             Told::Answer(KvRet::Value(probe.state().get(key)))
@@ -395,6 +412,15 @@ async fn read(raft: Raft<KvApp>, probe: KvMachine, key: u8, reporter: Reporter, 
         Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => Told::Elsewhere(forward.leader_id),
         Err(RaftError::APIError(LinearizableReadError::Busy)) => Told::Busy,
         Err(RaftError::APIError(LinearizableReadError::NotConfirmed) | RaftError::Fatal(_)) => Told::Elsewhere(None),
+    }
+}
+
+/// Says that a leader has just answered by its lease.
+fn report_lease(raft: &Raft<KvApp>, reporter: &Reporter) {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow();
+    if let Some(vote) = metrics.vote.filter(|_| metrics.state == ServerState::Leader) {
+        reporter.report(Act::Did(Fact::LeaseHeld { vote }));
     }
 }
 
@@ -419,6 +445,30 @@ mod tests {
             assert_eq!(Order::from_bytes(order.to_bytes()), Ok(order));
         }
         assert!(Order::from_bytes(Bytes::from_static(b"short")).is_err());
+    }
+
+    /// However a state came about, its hash is that of what is in it.
+    #[test]
+    fn a_snapshot_has_the_hash_of_its_state() {
+        let mut state = KvState::default();
+        let empty = state.hash;
+        for (number, value) in [(1, Some(5)), (2, Some(6)), (3, None), (4, Some(7))] {
+            let before = state.hash;
+            state.obey(&order(number, KvOp::CompareAndSet { key: 1, expected: state.get(1), new: value }));
+            assert_ne!(state.hash, before);
+        }
+        let meta = SnapshotMeta::<KvApp> {
+            last_log_id: None,
+            last_membership: StoredMembership::<KvApp>::default(),
+            snapshot_id: String::new(),
+        };
+        let copy = KvState::unpack(&state.pack(), &meta).expect("it was just packed");
+        assert_eq!((copy.hash, copy.get(1)), (state.hash, Some(7)));
+        // Noise leaves a value and no session.
+        let mut noisy = KvState::default();
+        noisy.obey(&Order { client: NO_SESSION, number: 1, op: KvOp::Put { key: 1, value: 5 } });
+        noisy.obey(&Order { client: NO_SESSION, number: 2, op: KvOp::Delete { key: 1 } });
+        assert_eq!(noisy.hash, empty);
     }
 
     /// Thesis §6.3: "the state machine tracks the serial number of the latest command executed for each client".

@@ -38,6 +38,8 @@ pub struct NodeProfile {
     pub fault_every: (Duration, Duration),
     /// How long faults happen.
     pub faulty_for: Duration,
+    /// Whether reads may ask for the leader's lease. Clocks are then wrong only within the bound that leases allow for.
+    pub lease_reads: bool,
     /// Whether a minority of the voters stays down for ever when the other faults end.
     pub minority_lost: bool,
 }
@@ -64,7 +66,8 @@ impl NodeProfile {
             (config.log_writes_max, config.reads_max, config.uncommitted_bytes_max) = (4, 4, 2_000);
         }
         config.snapshot_policy = SnapshotPolicy::Never;
-        config.clock_drift_max = Some(10);
+        let leases = name == ProfileName::Leases;
+        config.clock_drift_max = Some(if leases { 100 } else { 10 });
         if core.classes.purges && rng.one_in(2) {
             // Often, and with little kept, so that whoever was away needs a snapshot.
             config.snapshot_policy = SnapshotPolicy::LogsSinceLast(rng.between(5, 200));
@@ -85,6 +88,7 @@ impl NodeProfile {
             classes: core.classes,
             fault_every: core.fault_every,
             faulty_for: Duration::from_secs(rng.between(15, 90)),
+            lease_reads: leases || !core.classes.clocks,
             minority_lost: core.minority_lost,
         }
     }

@@ -27,6 +27,9 @@ pub enum Told<R> {
 /// An attempt under way.
 pub type Attempted<R> = Pin<Box<dyn Future<Output = Told<R>> + Send>>;
 
+/// Clients with this number and above ask once, and nobody hears their answers: an application keeps no session for them.
+pub const NO_SESSION: u64 = 1 << 40;
+
 /// One operation of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
