@@ -7,6 +7,8 @@ mod run;
 mod sabotage;
 mod scenario;
 mod shrink;
+#[cfg(feature = "sabotage")]
+mod stories;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};

@@ -12,15 +12,18 @@ pub(super) struct Sabotage {
     /// A variant that is not caught within so long is a failure.
     #[arg(long, default_value = "60s", value_parser = super::parse_duration)]
     budget: Duration,
-    /// How many variants of a seed run at a time. All cores if not said.
+    /// How many seeds run at a time. All cores if not said.
     #[arg(long)]
     threads: Option<usize>,
+    /// Hunt nothing, but tell these scenario files under every variant, and show which of them fail.
+    #[arg(long, num_args = 1..)]
+    stories: Vec<std::path::PathBuf>,
 }
 
 #[cfg(not(feature = "sabotage"))]
 impl Sabotage {
     pub(super) fn run(self) -> anyhow::Result<bool> {
-        let Self { only: _, budget: _, threads: _ } = self;
+        let Self { only: _, budget: _, threads: _, stories: _ } = self;
         anyhow::bail!(
             "this build cannot be sabotaged. Build one that can, into a target directory of its own:\n  \
              cargo run --release -p raftwright-sim --features sabotage --target-dir target/sabotage -- sabotage"
@@ -49,9 +52,8 @@ mod hunt {
     const CONTROL_SEEDS: u64 = 40;
     /// Chance has this part of the budget; then the exhaustive searches look.
     const CHANCE: u32 = 2;
-    /// What nothing here shows yet: leases that are wrong by less than the faults stretch time. They run when they are asked
-    /// for by name.
-    const OPEN: [Bug; 6] = [
+    /// What is wrong with leases shows where clocks are wrong by just so much.
+    const LEASES: [Bug; 6] = [
         Bug::LeaseFromReceipt,
         Bug::LeaseIgnoresDrift,
         Bug::LeaseFromElection,
@@ -83,11 +85,15 @@ mod hunt {
             let bugs: Vec<Bug> = Bug::ALL
                 .iter()
                 .copied()
-                .filter(|bug| self.only.as_ref().map_or(!OPEN.contains(bug), |only| bug.name() == only))
+                .filter(|bug| self.only.as_ref().is_none_or(|only| bug.name() == only))
                 .collect();
             if bugs.is_empty() {
                 bail!("one of: {}", Bug::ALL.iter().map(|bug| bug.name()).collect::<Vec<_>>().join(", "));
             }
+            if !self.stories.is_empty() {
+                return super::super::stories::tell_all(&self.stories, &bugs);
+            }
+            let begun = Instant::now();
             // A variant that trips over an assertion is caught by it; the table says so, nobody needs the message as well.
             let hook = take_hook();
             set_hook(Box::new(|_| {}));
@@ -100,7 +106,7 @@ mod hunt {
                 let aimed = AIMED.iter().find(|(aim, _)| aim == bug).map(|(_, name)| *name);
                 let caught = aimed
                     .and_then(|name| everything(at, self.budget, Some(name)))
-                    .or_else(|| self.chance(self.budget / CHANCE, None))
+                    .or_else(|| self.chance(*bug, self.budget / CHANCE))
                     .or_else(|| everything(at, self.budget, None));
                 set(None);
                 let took = at.elapsed().as_secs_f64();
@@ -119,24 +125,31 @@ mod hunt {
             if let Some(by) = &clean {
                 println!("the protocol as it should be is caught, too: {by}");
             }
-            println!("open, not looked for: {}", OPEN.map(Bug::name).join(" "));
+            let blind = if self.only.is_none() { super::super::stories::check_the_classic() } else { 0 };
             println!(
-                "broken variants: {}  caught: {}  missed: {}",
+                "broken variants: {}  caught: {}  missed: {}  seconds: {:.0}",
                 bugs.len(),
                 bugs.len() - missed.len(),
-                missed.join(" ")
+                if missed.is_empty() { "none".to_owned() } else { missed.join(" ") },
+                begun.elapsed().as_secs_f64()
             );
-            Ok(missed.is_empty() && clean.is_none())
+            Ok(missed.is_empty() && clean.is_none() && blind == 0)
         }
 
         /// The protocol as it should be.
         fn control(&self) -> Option<String> {
             set(None);
-            self.chance(Duration::MAX, Some(CONTROL_SEEDS)).map(|caught| caught.by)
+            let both = [&PROFILES[..], &[ProfileName::Leases]].concat();
+            self.hunt(&both, Duration::MAX, Some(CONTROL_SEEDS)).map(|caught| caught.by)
         }
 
-        /// Runs seeds until one fails.
-        fn chance(&self, budget: Duration, seeds_max: Option<u64>) -> Option<Caught> {
+        fn chance(&self, bug: Bug, budget: Duration) -> Option<Caught> {
+            let profiles = if LEASES.contains(&bug) { &[ProfileName::Leases][..] } else { &PROFILES };
+            self.hunt(profiles, budget, None)
+        }
+
+        /// Runs seeds, under one profile after the other, until one fails.
+        fn hunt(&self, profiles: &[ProfileName], budget: Duration, seeds_max: Option<u64>) -> Option<Caught> {
             let begun = Instant::now();
             let (next, simulated) = (AtomicU64::new(0), AtomicU64::new(0));
             let (over, found) = (AtomicBool::new(false), Mutex::new(None));
@@ -147,7 +160,7 @@ mod hunt {
                     if seeds_max.is_some_and(|max| number >= max) {
                         return;
                     }
-                    let profile = PROFILES[number as usize % PROFILES.len()];
+                    let profile = profiles[number as usize % profiles.len()];
                     let failure = match catch_unwind(|| run_seed(number, profile, false)) {
                         Ok(outcome) => {
                             simulated.fetch_add(outcome.simulated.as_millis() as u64, Ordering::Relaxed);
