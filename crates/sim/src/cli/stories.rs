@@ -18,6 +18,27 @@ macro_rules! classic {
 /// What each of the classic stories is about.
 const CLASSIC: &[(&str, &str, Bug)] = classic! {
     "figure-8": CommitsEarlierTerms,
+    "quorum-loss-one-sees-all": PreVoteBinds,
+    "constrained-election": VotesForAnyLog,
+    "chain-of-three": RefusalsCount,
+    "bridge": PreVoteBinds,
+    "change-interrupted-at-its-beginning": LearnersCount,
+    "change-interrupted-while-joint": JointAsksOldOnly,
+    "change-interrupted-near-its-end": MembershipAtCommit,
+    "change-interrupted-by-power-loss": JointAsUnion,
+    "change-interrupted-by-a-partition": CommitsUnverified,
+    "removed-leader-steps-down": JointForever,
+    "one-change-at-a-time": ChangesTwice,
+    "learner-counts-for-nothing": LearnersCount,
+    "power-loss-of-all": VoteForgotten,
+    "power-loss-of-all-again-and-again": AppendSaidBeforeDisk,
+    "lease-under-a-fast-clock": LeaseIgnoresDrift,
+    "no-read-without-a-quorum": ReadsWithoutRound,
+    "hung-disk-of-the-leader": CountsOwnBeforeDisk,
+    "wiped-node-is-a-stranger": StrangersCount,
+    "divergent-logs-are-repaired": PrevUnchecked,
+    "uncommitted-change-is-rolled-back": FollowsEarlierLeader,
+    "purge-never-passes-the-snapshot": PurgesBeyondSnapshot,
 };
 
 /// Tells one story under a variant. Answers why it fails, if it does.

@@ -160,6 +160,7 @@ impl Cluster {
             self.last_leader = Some((node, *vote));
             self.fact(node, Fact::BecameLeader { vote: *vote });
             self.look_at_leases();
+            self.trap_new_leader(node);
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use raftwright_core::{ChangeConditions, ChangeMembers, Input, LogIdOption, Node};
 
 use super::cluster::{Cluster, Event};
-use super::profile::Classes;
+use super::profile::Profile;
 use super::server::{Caller, Server, Work};
 use super::store::Unsynced;
 use super::trace::Kind;
@@ -39,19 +39,24 @@ pub enum Act {
     RightDisk(NodeId),
     /// The change that is under way is taken back, if one is.
     CancelChange,
+    /// A node is asked to start an election.
+    Elect(NodeId),
 }
 
 /// The state of what goes wrong.
 #[derive(Debug)]
 pub struct Nemesis {
-    rng: Rng,
+    pub(super) rng: Rng,
     /// Whether faults go on.
     pub active: bool,
     /// A member whose disk was emptied and that the membership has not replaced yet.
     wiped: Option<NodeId>,
 }
 
-type Ways = Vec<(NodeId, NodeId)>;
+/// Leases allow for a tenth between any two clocks, half of it on either side of what is right.
+pub(super) const LEASE_RATES: (u64, u64) = (955_000, 1_045_000);
+
+pub(super) type Ways = Vec<(NodeId, NodeId)>;
 
 impl Nemesis {
     /// Nothing is wrong yet.
@@ -89,10 +94,14 @@ enum Deed {
     Transfer,
     Wipe,
     Purge,
+    TrapLease,
 }
 
-fn deeds(classes: &Classes) -> Vec<Deed> {
-    let groups: [(bool, &[Deed]); 11] = [
+fn deeds(profile: &Profile) -> Vec<Deed> {
+    let classes = &profile.classes;
+    let leases = profile.lease_reads && classes.clocks && classes.partitions && classes.elections;
+    let groups: [(bool, &[Deed]); 12] = [
+        (leases, &[Deed::TrapLease]),
         (classes.links, &[Deed::LinkTrouble, Deed::SlowNetwork, Deed::Replay, Deed::ResetConnection]),
         (
             classes.partitions,
@@ -149,12 +158,13 @@ impl Cluster {
         match act {
             Act::Tick => self.tick(),
             // What was planned before the end of all faults does not happen after it.
-            Act::Mend(_) | Act::Cut(_) | Act::CancelChange if !self.nemesis.active => {}
+            Act::Mend(_) | Act::Cut(_) | Act::CancelChange | Act::Elect(_) if !self.nemesis.active => {}
             Act::Mend(ways) => ways.iter().for_each(|(from, to)| self.network.mend(*from, *to)),
             Act::Cut(ways) => ways.iter().for_each(|(from, to)| self.network.cut(*from, *to)),
             Act::Normalize(ways) => ways.iter().for_each(|(from, to)| self.network.normalize(*from, *to)),
             Act::UsualNetwork => *self.network.default_profile_mut() = self.profile.link.clone(),
             Act::Restart(node) => self.start(node),
+            Act::Elect(node) => self.ask_to_elect(node),
             Act::CancelChange => {
                 if let Some((leader, _)) = self.leader() {
                     self.operate(Fault::CancelChange, leader, |ticket| Input::CancelChange { ticket });
@@ -187,7 +197,7 @@ impl Cluster {
         if !self.nemesis.active {
             return;
         }
-        let possible = deeds(&self.profile.classes);
+        let possible = deeds(&self.profile);
         if let Some(deed) = self.nemesis.rng.pick(&possible).copied() {
             self.commit_deed(deed);
         }
@@ -222,6 +232,7 @@ impl Cluster {
             Deed::Transfer => self.transfer(),
             Deed::Wipe => self.wipe(),
             Deed::Purge => self.purge(),
+            Deed::TrapLease => self.trap_lease(),
         }
     }
 
@@ -235,7 +246,7 @@ impl Cluster {
         self.queue.push(at, Event::Nemesis(act));
     }
 
-    fn anybody(&mut self) -> NodeId {
+    pub(super) fn anybody(&mut self) -> NodeId {
         let leader = self.last_leader.map(|(node, _)| node);
         match leader {
             // The leader is the most interesting victim.
@@ -244,7 +255,7 @@ impl Cluster {
         }
     }
 
-    fn is_leader(&self, node: NodeId) -> bool {
+    pub(super) fn is_leader(&self, node: NodeId) -> bool {
         self.last_leader.is_some_and(|(leader, _)| leader == node)
     }
 
@@ -255,7 +266,7 @@ impl Cluster {
         (from, to)
     }
 
-    fn others(&self, node: NodeId) -> Vec<NodeId> {
+    pub(super) fn others(&self, node: NodeId) -> Vec<NodeId> {
         self.servers.ids().filter(|other| *other != node).collect()
     }
 
@@ -305,7 +316,7 @@ impl Cluster {
         self.note_fault(Fault::Reset, from, || format!("with n{to}"));
     }
 
-    fn cut_for(&mut self, fault: Fault, node: NodeId, ways: Ways) {
+    pub(super) fn cut_for(&mut self, fault: Fault, node: NodeId, ways: Ways) {
         let long = self.nemesis.rng.one_in(8);
         let (low, high) = if long { (10, 40) } else { (0, 6) };
         if long {
@@ -507,19 +518,18 @@ impl Cluster {
             1 => (Fault::ClockSlow, Some(rng.between(500_000, 990_000)), None),
             _ => (Fault::ClockJump, None, Some(Duration::from_millis(rng.between(10, 10_000)))),
         };
-        // Leases allow for a tenth between any two clocks, half of it on either side of what is right, and for no jumps.
         let leases = self.profile.lease_reads;
-        if leases && jump.is_some() {
-            return;
+        if let Some(rate) = rate {
+            self.set_clock(fault, node, if leases { rate.clamp(LEASE_RATES.0, LEASE_RATES.1) } else { rate });
         }
-        let rate = rate.map(|rate| if leases { rate.clamp(955_000, 1_045_000) } else { rate });
-        let Some(server) = self.servers.get_mut(node) else { return };
-        rate.iter().for_each(|rate| server.clock.set_rate(now, *rate));
-        jump.iter().for_each(|ahead| server.clock.jump(now, *ahead));
-        let boot = server.boot;
-        // The alarm was set by the old clock.
-        self.queue.push(now, Event::Run(node, boot));
-        self.note_fault(fault, node, || format!("{rate:?} {jump:?}"));
+        if let Some(ahead) = jump {
+            // No lease bears a jump.
+            let Some(server) = self.servers.get_mut(node).filter(|_| !leases) else { return };
+            server.clock.jump(now, ahead);
+            let boot = server.boot;
+            self.queue.push(now, Event::Run(node, boot));
+            self.note_fault(fault, node, || format!("{ahead:?} ahead"));
+        }
         self.later(Duration::from_secs(1), Duration::from_secs(30), Act::RightClock(node));
     }
 
@@ -564,7 +574,7 @@ impl Cluster {
         self.give(node, boot, Work::Input(input));
     }
 
-    fn leader(&self) -> Option<(NodeId, &Server)> {
+    pub(super) fn leader(&self) -> Option<(NodeId, &Server)> {
         let (node, _) = self.last_leader?;
         let server = self.servers.get(node)?;
         server.leading()?;
@@ -676,6 +686,15 @@ impl Cluster {
 
     fn elect(&mut self) {
         let node = self.anybody();
+        self.ask_to_elect(node);
+        if self.nemesis.rng.one_in(3) {
+            // Two at once.
+            let rival = self.anybody();
+            self.later(Duration::ZERO, Duration::from_millis(30), Act::Elect(rival));
+        }
+    }
+
+    pub(super) fn ask_to_elect(&mut self, node: NodeId) {
         let fault = if self.is_leader(node) { Fault::ForcedElectionLeader } else { Fault::ForcedElection };
         if let Some(server) = self.servers.get(node)
             && server.process.is_some()
@@ -684,6 +703,16 @@ impl Cluster {
             self.note_fault(fault, node, String::new);
             self.give(node, boot, Work::Input(Input::Elect));
         }
+    }
+
+    pub(super) fn set_clock(&mut self, fault: Fault, node: NodeId, rate: u64) {
+        let now = self.now;
+        let Some(server) = self.servers.get_mut(node) else { return };
+        server.clock.set_rate(now, rate);
+        let boot = server.boot;
+        // The alarm was set by the old clock.
+        self.queue.push(now, Event::Run(node, boot));
+        self.note_fault(fault, node, || format!("{rate}"));
     }
 
     fn transfer(&mut self) {
@@ -750,6 +779,6 @@ impl Cluster {
     }
 }
 
-fn both_ways(left: &[NodeId], right: &[NodeId]) -> Ways {
+pub(super) fn both_ways(left: &[NodeId], right: &[NodeId]) -> Ways {
     left.iter().flat_map(|a| right.iter().flat_map(|b| [(*a, *b), (*b, *a)])).filter(|(a, b)| a != b).collect()
 }
