@@ -564,7 +564,12 @@ impl Cluster {
 
     // ---- operators ----
 
-    fn operate(&mut self, fault: Fault, node: NodeId, input: impl FnOnce(raftwright_core::Ticket) -> Input<SimTypes>) {
+    pub(super) fn operate(
+        &mut self,
+        fault: Fault,
+        node: NodeId,
+        input: impl FnOnce(raftwright_core::Ticket) -> Input<SimTypes>,
+    ) {
         let Some(server) = self.servers.get_mut(node) else { return };
         let boot = server.boot;
         let Some(process) = server.process.as_mut() else { return };
