@@ -297,6 +297,16 @@ fn membership_steps_that_skip_one_come_too_early_or_overlap_are_found() {
         assert_eq!(seen.is_ok(), allowed, "{sets:?}: {seen:?}");
     }
 
+    // A leader takes back a joint membership of its own that is not committed; not one that another has left.
+    for (term, allowed) in [(1, true), (2, false)] {
+        let mut world = World::new();
+        world.append(1, vec![blank(1, 2), change(1, 3, &[&[1, 2, 3], &[1, 2]])], true);
+        world.commit(2);
+        world.append(1, vec![change(term, 4, &[&[1, 2, 3]])], true);
+        let seen = world.see(1, appended(4, Some(candidate(term, 1).commit())));
+        assert_eq!(seen.is_ok(), allowed, "{seen:?}");
+    }
+
     // While the one before is not committed.
     let mut world = World::new();
     world.append(1, vec![blank(1, 2), change(1, 3, &[&[1, 2, 3], &[1, 2]])], true);

@@ -31,7 +31,11 @@ impl Checker for MembershipSteps {
             step_is_allowed(previous, next)
                 .map_err(|what| format!("{} on node {}: {what}", stored.entry.log_id, who.node))?;
             if leading.is_some() && term_of(&stored.entry.log_id) > 0 {
-                proposed_in_time(&stored.entry.log_id, &previous_id, view)
+                let before = log.membership_at(previous_id.index.saturating_sub(1)).map(|(id, _)| id);
+                // What a leader takes back counts for nothing, so it follows what came before that.
+                let taken_back = is_taken_back((&previous_id, previous), (&stored.entry.log_id, next));
+                let follows = before.filter(|_| taken_back).unwrap_or(previous_id);
+                proposed_in_time(&stored.entry.log_id, &follows, view)
                     .map_err(|what| format!("node {}: {what}", who.node))?;
             }
         }
@@ -60,6 +64,13 @@ fn step_is_allowed(previous: &Membership, next: &Membership) -> Result<(), Strin
         Some((id, _)) => Err(format!("voter {id} is bound to another disk from {previous} to {next}")),
         None => Ok(()),
     }
+}
+
+/// Whether a leader takes a joint membership back that it has appended itself: the old voters are alone again. That is sound
+/// although the joint one is not committed; `docs/membership.md` says why.
+fn is_taken_back(joint: (&LogId, &Membership), next: (&LogId, &Membership)) -> bool {
+    let same_leader = term_of(joint.0) == term_of(next.0);
+    same_leader && matches!((joint.1.configs(), next.1.configs()), ([old, _], [after]) if old == after)
 }
 
 /// The membership before is committed, and so is an entry of the leader's term, or the new one is its first.
