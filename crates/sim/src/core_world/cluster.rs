@@ -320,6 +320,18 @@ impl Cluster {
         {
             self.fact(node, Fact::CommitStands { upto, leading, config_index });
         }
+        self.look_at_membership(node);
+    }
+
+    /// A server uses the newest membership in its log, committed or not; or that of the snapshot where its log begins.
+    fn look_at_membership(&mut self, node: NodeId) {
+        let Some(server) = self.servers.get(node) else { return };
+        let Some(process) = server.process.as_ref() else { return };
+        let (in_force, in_log) = (process.replica.membership().log_id, server.store.readable().membership());
+        if in_force != in_log.map(|(id, _)| id) {
+            let what = format!("node {node} uses {in_force:?}, the newest in its log is {in_log:?}");
+            self.fail("the newest membership in the log is in force", "Raft §6", what);
+        }
     }
 
     pub(super) fn set_alarm(&mut self, node: NodeId, boot: u64) {
