@@ -104,12 +104,12 @@ fn a_run_is_shrunk_to_what_it_needs() {
         let paused = outcome.faults.count(Fault::Pause) + outcome.faults.count(Fault::PauseLeader) > 0;
         Tried { broken: paused.then_some("a node stands still"), faults: drive.ticks(), operations: drive.operations() }
     };
-    let shrunk = shrink(60, tried).expect("nodes stand still in this run");
+    let shrunk = shrink(60, tried).expect("a node does in this run");
     assert_eq!((shrunk.faults.0, shrunk.operations.0), (1, 0), "of {:?}", shrunk.faults);
     assert_eq!(tried(&shrunk.omit).broken, Some(shrunk.broken));
     let (_, drive) = run_part(5, ProfileName::Crashes, shrunk.omit, true);
     let text = script(5, &drive);
-    assert!(text.lines().any(|line| line.starts_with("pause ")), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("powerloss ")), "{text}");
     parse(&text).unwrap_or_else(|error| panic!("{error}"));
 }
 
