@@ -366,6 +366,22 @@ fn a_vote_that_is_not_higher_ends_nothing() {
     }
 }
 
+/// That something was purged is said of a read. Of one that was given up, or when there is none, it says nothing.
+#[test]
+fn a_purge_counts_in_its_epoch_and_for_a_read() {
+    let mut rig = Rig::new(small(), &[TERM; 20], 3);
+    let before = rig.stream.epoch();
+    rig.step(StreamInput::Failed { epoch: before });
+    rig.wake_at_deadline();
+    let now = rig.stream.epoch();
+    assert!(now != before && rig.read.is_some(), "another read is under way");
+    rig.step(StreamInput::Purged { epoch: before, purged: id(TERM, 10) });
+    assert_eq!(rig.stream.epoch(), now, "that was the read before");
+    rig.read_all();
+    rig.step(StreamInput::Purged { epoch: now, purged: id(TERM, 10) });
+    assert_eq!((rig.stream.epoch(), rig.on_the_way().len()), (now, 1), "the read was answered");
+}
+
 /// BUGS 14: what was compacted in between is not sent with a made-up previous entry.
 #[test]
 fn what_was_purged_needs_a_snapshot_and_is_never_sent() {
