@@ -10,7 +10,7 @@
 //! * [`exhaustive`]: every state of three servers, within bounds;
 //! * [`scenario`]: the language of scenario files;
 //! * [`node_world`]: a cluster of whole nodes, random runs and scenario files on it;
-//! * [`check`]: the same for an application's own state machine;
+//! * [`check()`]: the same for an application's own state machine;
 //! * [`shrink`](mod@shrink): makes a failing run smaller; [`report`]: shows a run to a person.
 //!
 //! A run is a function of its seed: nothing here reads a clock, starts a thread, or iterates over a hash map.

@@ -4,7 +4,7 @@
 //! * [`profile`]: what kind of run a seed is;
 //! * [`server`]: one node; [`wire`]: what is under way between nodes; [`cluster`]: the event loop;
 //! * [`snapshots`]: what a node keeps and sends of its state;
-//! * [`client`]: what clients do and see; [`nemesis`]: what goes wrong, and [`lease_traps`] what
+//! * [`client`]: what clients do and see; [`nemesis`]: what goes wrong, and `lease_traps` what
 //!   goes wrong together;
 //! * [`run`]: one seed from its beginning to its verdict; [`trace`]: what happened in it.
 

@@ -2,12 +2,12 @@
 //!
 //! * [`application`]: what a cluster replicates, and on which stores; [`stores`]: the real log on simulated disks;
 //! * [`tap`]: what nodes report; [`watched`]: logs and state machines that do; [`judge`]: shows it to the checkers;
-//! * [`network`]: calls between nodes, as mail that the world delivers; [`connection`]: many of them under way at once;
+//! * [`network`]: calls between nodes, as mail that the world delivers; `connection`: many of them under way at once;
 //!   [`transfer`]: a snapshot, piece by piece;
 //! * [`world`]: the nodes, their disks, and the loop that lets time pass;
 //! * [`types`], [`machine`]: the application of scenario files; [`story`]: runs them;
 //! * [`workload`]: what clients do; [`kv`]: the application of random runs; [`profile`]: what kind of run a seed is; [`drive`]: a run, with its clients
-//!   and with what goes wrong in it; [`run`]: one seed from its beginning to its verdict; [`script`]: a run as a scenario
+//!   and with what goes wrong in it; [`run`]: one seed from its beginning to its verdict; [`script()`]: a run as a scenario
 //!   file.
 
 pub mod application;
