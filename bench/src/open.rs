@@ -33,7 +33,7 @@ pub fn run(args: &[String]) -> Result<(), String> {
         [name, dir] if name == "--dir" => PathBuf::from(dir),
         _ => return Err(crate::USAGE.to_owned()),
     };
-    println!("| log | with indexes, whole or after a kill | all segments read |\n|---|---|---|");
+    println!("| log | with indexes | all segments read |\n|---|---|---|");
     for length in LENGTHS {
         let root = tempfile::tempdir_in(&dir).map_err(|error| error.to_string())?;
         fill(root.path(), length << 20);
