@@ -3,21 +3,34 @@
 //! [`open`] gives both. The log is a plain store behind [`BlockingLog`], so a token is completed when the write batch that
 //! holds its write is synced. The state machine applies a batch of entries with one write batch, which also says how far the
 //! log is applied: after a crash it goes on where its database is, however far that is. A snapshot is kept in the same
-//! database.
+//! database. Every call of the database that can wait for the disk is made on one of two threads, the log's and the state
+//! machine's.
+//!
+//! [`Server`] puts a node around them with the transport of the project, and serves [`Client`]s on the same port.
 
+mod client;
 mod log;
 mod machine;
+mod protocol;
+mod server;
+mod thread;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use raftwright_traits::{AppBytes, BlockingLog, DecodeError, StorageError, StorageErrorKind};
-use rocksdb::{DB, Options};
+use rocksdb::DB;
 use serde::{Deserialize, Serialize};
 
+use crate::machine::Shelf;
+use crate::thread::DbThread;
+
+pub use client::{Client, ClientError};
 pub use log::RocksLog;
-pub use machine::{RocksBuilder, RocksMachine};
+pub use machine::{RocksBuilder, RocksMachine, RocksReader};
+pub use protocol::{Answer, Call, Refusal};
+pub use server::{Options as ServerOptions, Server};
 
 raftwright_traits::declare_raft_types!(
     /// Keys and values.
@@ -65,7 +78,7 @@ const MACHINE: &str = "machine";
 /// # Errors
 /// The database cannot be opened, or there is no thread for the log.
 pub fn open(path: &Path, random: u64) -> Result<(BlockingLog<TypeConfig>, RocksMachine), StorageError> {
-    let mut options = Options::default();
+    let mut options = rocksdb::Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     let db = DB::open_cf(&options, path, [LOG, STATE, DATA, MACHINE]).map_err(read_failed)?;
@@ -73,7 +86,7 @@ pub fn open(path: &Path, random: u64) -> Result<(BlockingLog<TypeConfig>, RocksM
     let log = BlockingLog::start(RocksLog::new(Arc::clone(&db), random)?, Default::default(), |work| {
         std::thread::Builder::new().name("rocks-log".into()).spawn(work).map(drop)
     })?;
-    Ok((log, RocksMachine::new(db)))
+    Ok((log, RocksMachine::new(DbThread::start(Shelf::new(db))?)))
 }
 
 fn read_failed(error: impl std::fmt::Display) -> StorageError {
