@@ -41,8 +41,8 @@ impl std::fmt::Display for ClientError {
 impl std::error::Error for ClientError {}
 
 /// A client of some servers. A call goes to one after the other, and to where they say the leader is, until one answers or the
-/// time is over. Setting a key and reading it may be asked twice, for that changes nothing; a change of the membership whose
-/// fate is unknown is not.
+/// time is over. What changes something and may have been done already is not asked a second time: the caller knows whether
+/// another client may have written in between, and whether that matters.
 pub struct Client {
     dialer: Arc<Dialer>,
     /// The first of them is asked first.
@@ -112,7 +112,7 @@ impl Client {
                 error.outcome = outcome;
             }
             error.last = last;
-            if outcome == Outcome::Unknown && matches!(call, Call::AddLearner { .. } | Call::ChangeMembership(_)) {
+            if !may_be_repeated(call, outcome) {
                 return Err(error);
             }
             match leader {
@@ -126,7 +126,7 @@ impl Client {
         Err(error)
     }
 
-    /// Sets a key; returns the value that it had before, which is that of this very call if it had to be asked twice.
+    /// Sets a key; returns the value that it had before.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -157,6 +157,15 @@ impl Client {
     }
 }
 
+/// Whether a call may be made again after an attempt that ended so. A second [`Call::Set`] could take back what another client
+/// has written since; a cluster is made once, however often it is asked for.
+fn may_be_repeated(call: &Call, outcome: Outcome) -> bool {
+    match call {
+        Call::Init | Call::Get(_) | Call::Status => true,
+        Call::Set { .. } | Call::AddLearner { .. } | Call::ChangeMembership(_) => outcome == Outcome::NotApplied,
+    }
+}
+
 fn senseless(answer: &Answer) -> ClientError {
     ClientError { outcome: Outcome::Unknown, last: format!("the server answers {answer:?}, which makes no sense") }
 }
@@ -177,5 +186,23 @@ async fn attempt(channel: &Channel, call: &Call) -> Attempt {
             Err(error) => Attempt::Garbage(error.to_string()),
         },
         Err(error) => Attempt::Failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_changes_nothing_is_repeated_when_its_fate_is_unknown() {
+        let set = Call::Set { key: "key".to_owned(), value: "value".to_owned() };
+        let add = Call::AddLearner { id: 1, addr: "127.0.0.1:1".to_owned() };
+        for call in [set, add, Call::ChangeMembership(BTreeSet::new())] {
+            assert!(may_be_repeated(&call, Outcome::NotApplied), "{call:?}");
+            assert!(!may_be_repeated(&call, Outcome::Unknown), "{call:?}");
+        }
+        for call in [Call::Init, Call::Get("key".to_owned()), Call::Status] {
+            assert!(may_be_repeated(&call, Outcome::Unknown), "{call:?}");
+        }
     }
 }

@@ -37,7 +37,7 @@ pub enum Call {
 pub enum Answer {
     /// It is done.
     Done,
-    /// The value that the key had before; that of this very call, if it was asked twice.
+    /// The value that the key had before.
     Previous(Option<String>),
     /// The value of the key.
     Value(Option<String>),
