@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::io::Read;
 use std::num::ParseIntError;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,9 +10,11 @@ use std::time::Duration;
 
 use raft_kv_rocksdb::{Answer, Call, Client, Server, ServerOptions};
 use raftwright::traits::{AsyncRuntime, TokioRuntime};
+use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
 raft-kv-rocksdb serve --id N --dir DIR [--listen HOST:PORT] [--cluster NAME] [--snapshot-every ENTRIES]
+    [--exit-on-stdin-close]
 raft-kv-rocksdb init SERVER                     make a blank server a cluster of itself
 raft-kv-rocksdb add SERVER[,SERVER...] ID ADDR  add a server without a vote
 raft-kv-rocksdb voters SERVER[,SERVER...] ID... change who votes
@@ -76,25 +79,50 @@ async fn ask(servers: &str, call: Call) -> Result<(), AnyError> {
 async fn serve(options: &[&str]) -> Result<(), AnyError> {
     let (mut id, mut dir) = (None, None);
     let (mut listen, mut cluster, mut snapshot_every) = ("127.0.0.1:0", "raft-kv-rocksdb", 5000_u64);
-    for option in options.chunks(2) {
+    let mut exit_on_stdin_close = false;
+    let mut options = options.iter().copied();
+    while let Some(option) = options.next() {
+        if option == "--exit-on-stdin-close" {
+            exit_on_stdin_close = true;
+            continue;
+        }
+        let value = options.next().ok_or(USAGE)?;
         match option {
-            ["--id", value] => id = Some(value.parse::<u64>()?),
-            ["--dir", value] => dir = Some(PathBuf::from(value)),
-            ["--listen", value] => listen = *value,
-            ["--cluster", value] => cluster = *value,
-            ["--snapshot-every", value] => snapshot_every = value.parse::<u64>()?,
+            "--id" => id = Some(value.parse::<u64>()?),
+            "--dir" => dir = Some(PathBuf::from(value)),
+            "--listen" => listen = value,
+            "--cluster" => cluster = value,
+            "--snapshot-every" => snapshot_every = value.parse::<u64>()?,
             _ => return Err(USAGE.into()),
         }
     }
     let (Some(id), Some(dir)) = (id, dir) else { return Err(USAGE.into()) };
     let options = ServerOptions { id, dir, listen: listen.to_owned(), cluster: cluster.to_owned(), snapshot_every };
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    if exit_on_stdin_close {
+        exit_with_stdin()?;
+    }
     let server = Server::start(options).await?;
     println!("ready {}", server.addr());
     tokio::select! {
         biased;
         why = server.failed() => return Err(why.into()),
-        stop = tokio::signal::ctrl_c() => stop?,
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
     }
     server.shutdown().await;
     Ok(())
+}
+
+/// Whoever starts this server holds the other end of its stdin: when that closes, nobody is left to stop the server. A thread,
+/// since a read from stdin cannot be cancelled.
+fn exit_with_stdin() -> std::io::Result<()> {
+    let watch = || {
+        let mut buffer = [0; 512];
+        while std::io::stdin().read(&mut buffer).is_ok_and(|read| read > 0) {}
+        eprintln!("stdin is closed; exiting");
+        std::process::exit(1);
+    };
+    std::thread::Builder::new().name("stdin".to_owned()).spawn(watch).map(drop)
 }

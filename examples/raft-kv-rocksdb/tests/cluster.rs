@@ -3,69 +3,92 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use raft_kv_rocksdb::{Answer, Call, Client};
+use raftwright_traits::Outcome;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 /// A bound on waiting for what must happen. Reaching it fails a test; nothing depends on its length.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Few, so that snapshots are built and sent.
 const SNAPSHOT_EVERY: u64 = 20;
 
-/// A server. It ends with the test.
+/// A server. It ends with the test, however the test ends.
 struct Process {
-    child: Child,
+    running: Running,
     id: u64,
     dir: PathBuf,
     addr: String,
+    /// Holds the port while the server does not run, or the system might lend it to a connection of another one. The system lets
+    /// a socket listen there as well, since this one never does.
+    _port: TcpSocket,
+}
+
+/// A process. It ends when this is dropped; and when the test is killed, for then its stdin closes.
+struct Running {
+    child: Child,
+    _stdin: Option<ChildStdin>,
+}
+
+impl Running {
+    /// Waits until the server serves.
+    fn start(id: u64, dir: &Path, listen: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_raft-kv-rocksdb"))
+            .args(["serve", "--exit-on-stdin-close", "--id", &id.to_string(), "--dir", dir.to_str().unwrap()])
+            .args(["--listen", listen, "--snapshot-every", &SNAPSHOT_EVERY.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
+        let running = Self { child, _stdin: stdin };
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        assert_eq!(line, format!("ready {listen}\n"), "server {id}");
+        running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Process {
+    /// A blank server, on a port that the system gives.
     fn start(base: &Path, id: u64) -> Self {
         let dir = base.join(format!("server-{id}"));
-        let (child, addr) = spawn(id, &dir, "127.0.0.1:0");
-        Self { child, id, dir, addr }
+        let port = TcpSocket::new_v4().unwrap();
+        port.set_reuseaddr(true).unwrap();
+        port.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let addr = port.local_addr().unwrap().to_string();
+        Self { running: Running::start(id, &dir, &addr), id, dir, addr, _port: port }
     }
 
     /// Ends it as a crash would.
     fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.running.child.kill().unwrap();
+        assert_eq!(self.running.child.wait().unwrap().signal(), Some(9), "server {} had ended by itself", self.id);
     }
 
     /// Starts it again on its database, where it was.
     fn restart(&mut self) {
-        (self.child, self.addr) = spawn(self.id, &self.dir, &self.addr);
+        self.running = Running::start(self.id, &self.dir, &self.addr);
     }
 
     /// Asks this one alone.
     fn client(&self) -> Client {
         Client::new([self.addr.clone()], PATIENCE, self.id)
     }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have been killed already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn spawn(id: u64, dir: &Path, listen: &str) -> (Child, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_raft-kv-rocksdb"))
-        .args(["serve", "--id", &id.to_string(), "--dir", dir.to_str().unwrap(), "--listen", listen])
-        .args(["--snapshot-every", &SNAPSHOT_EVERY.to_string()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let addr = line.strip_prefix("ready ").unwrap_or_else(|| panic!("server {id} says {line:?}")).trim().to_owned();
-    (child, addr)
 }
 
 /// Three servers, one made a cluster of itself, the others added and given a vote.
@@ -89,9 +112,26 @@ fn client_of(servers: &[Process]) -> Client {
     Client::new(servers.iter().map(|server| server.addr.clone()), PATIENCE, 7)
 }
 
+/// Nobody else writes these keys, so a write whose fate is unknown may be made again.
 async fn write(client: &mut Client, keys: std::ops::Range<u64>) {
     for number in keys {
-        client.set(&format!("key {number}"), &format!("value {number}")).await.unwrap();
+        let (key, value) = (format!("key {number}"), format!("value {number}"));
+        while let Err(error) = client.set(&key, &value).await {
+            assert_eq!(error.outcome, Outcome::Unknown, "{key}: {error}");
+        }
+    }
+}
+
+/// The place of the one that leads.
+async fn leader(servers: &[Process], client: &mut Client) -> usize {
+    loop {
+        // Whoever has acknowledged a write leads, or did a moment ago; it is the one that is asked.
+        write(client, 0..1).await;
+        if let Ok(Answer::Status { id, leader: Some(leader), .. }) = client.call(&Call::Status).await
+            && id == leader
+        {
+            return servers.iter().position(|server| server.id == id).unwrap();
+        }
     }
 }
 
@@ -131,10 +171,11 @@ async fn what_was_acknowledged_survives_kills() {
     write(&mut client, 0..30).await;
     assert_eq!(client.set("key 0", "value 0").await, Ok(Some("value 0".to_owned())));
 
-    // The one that leads.
-    servers[0].kill();
+    let leads = leader(&servers, &mut client).await;
+    servers[leads].kill();
     write(&mut client, 30..60).await;
-    servers[0].restart();
+    assert_ne!(leader(&servers, &mut client).await, leads, "another one leads");
+    servers[leads].restart();
     all_is_there(&servers, 60).await;
 
     servers.iter_mut().for_each(Process::kill);
