@@ -44,6 +44,7 @@ impl Random {
 enum Pending {
     Write { offset: usize, bytes: Vec<u8> },
     Grow { len: usize },
+    Empty,
 }
 
 /// The content of a file.
@@ -72,6 +73,13 @@ impl Inode {
         if self.live.len() < len {
             self.live.resize(len, 0);
             self.pending.push(Pending::Grow { len });
+        }
+    }
+
+    pub(super) fn empty(&mut self) {
+        if !self.live.is_empty() {
+            self.live.clear();
+            self.pending.push(Pending::Empty);
         }
     }
 
@@ -107,7 +115,7 @@ impl Inode {
                             let len = if random.up_to(3) == 0 { 0 } else { len };
                             put(&mut self.durable, offset, &bytes[..len]);
                         }
-                        Pending::Write { .. } | Pending::Grow { .. } => {}
+                        Pending::Write { .. } | Pending::Grow { .. } | Pending::Empty => {}
                     }
                 }
             }
@@ -115,6 +123,8 @@ impl Inode {
                 for pending in pending {
                     match pending {
                         Pending::Grow { len } => apply(&mut self.durable, Pending::Grow { len }),
+                        Pending::Empty if random.up_to(1) == 0 => self.durable.clear(),
+                        Pending::Empty => {}
                         Pending::Write { offset, bytes } => put_some_sectors(&mut self.durable, offset, &bytes, random),
                     }
                 }
@@ -134,6 +144,7 @@ fn apply(content: &mut Vec<u8>, pending: Pending) {
     match pending {
         Pending::Write { offset, bytes } => put(content, offset, &bytes),
         Pending::Grow { len } => content.resize(content.len().max(len), 0),
+        Pending::Empty => content.clear(),
     }
 }
 

@@ -53,8 +53,10 @@ type NameChange = (PathBuf, Option<Name>);
 struct Faults {
     crash_at_step: Option<u64>,
     failing_write: Option<u64>,
+    write_error: Option<io::ErrorKind>,
     failing_sync: Option<u64>,
     failing_names: u64,
+    failing_name: Option<u64>,
     capacity: Option<u64>,
 }
 
@@ -121,10 +123,11 @@ impl Inner {
     /// A step that changes names, or makes them durable.
     fn name_step(&mut self) -> io::Result<()> {
         self.step(|counts| &mut counts.names)?;
-        if self.faults.failing_names == 0 {
+        let one_of_many = self.faults.failing_names > 0;
+        self.faults.failing_names = self.faults.failing_names.saturating_sub(1);
+        if !Self::is_due(&mut self.faults.failing_name) && !one_of_many {
             return Ok(());
         }
-        self.faults.failing_names -= 1;
         self.counts.faults += 1;
         Err(injected("the disk cannot change this directory"))
     }
@@ -279,12 +282,24 @@ impl SimDisk {
 
     /// A coming write fails (0: the next one), after a part of it was written.
     pub fn fail_write(&self, which: u64) {
-        self.lock_inner().faults.failing_write = Some(which);
+        let mut inner = self.lock_inner();
+        (inner.faults.failing_write, inner.faults.write_error) = (Some(which), None);
+    }
+
+    /// As [`fail_write`](Self::fail_write), with this error.
+    pub fn fail_write_with(&self, which: u64, error: io::ErrorKind) {
+        let mut inner = self.lock_inner();
+        (inner.faults.failing_write, inner.faults.write_error) = (Some(which), Some(error));
     }
 
     /// So many coming creates, renames, removes and syncs of directories fail; nothing of them is done.
     pub fn fail_names(&self, count: u64) {
         self.lock_inner().faults.failing_names = count;
+    }
+
+    /// A coming create, rename, remove or sync of a directory fails (0: the next one); nothing of it is done.
+    pub fn fail_name(&self, which: u64) {
+        self.lock_inner().faults.failing_name = Some(which);
     }
 
     /// Files together may have this many bytes; `None` is no bound.
@@ -389,6 +404,11 @@ impl Disk for SimDisk {
         inner.name_step()?;
         if !inner.live.contains_key(Self::parent(path)) && !Self::parent(path).as_os_str().is_empty() {
             return Err(not_found());
+        }
+        // A file that is there is emptied and stays the same file, whatever other name it may have again after a power cut.
+        if let Ok(inode) = inner.inode(path) {
+            inner.inode_mut(inode)?.empty();
+            return Ok(SimFile { disk: self.clone(), inode, life: inner.life });
         }
         let inode = inner.next_inode;
         inner.next_inode += 1;
@@ -508,7 +528,7 @@ impl DiskFile for SimFile {
             // A sector arrives whole or not at all, also when the write of which it is a part fails.
             let part = part.saturating_sub((offset + part) % SECTOR);
             inner.inode_mut(self.inode)?.write(offset, &bytes[..part]);
-            return Err(injected("the disk failed to write"));
+            return Err(inner.faults.write_error.map_or_else(|| injected("the disk failed to write"), io::Error::from));
         }
         let len = inner.inode_mut(self.inode)?.live().len();
         let growth = (offset + bytes.len()).saturating_sub(len) as u64;
