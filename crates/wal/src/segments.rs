@@ -41,6 +41,10 @@ pub(crate) enum Spare<F> {
         file: Arc<F>,
         size: u64,
     },
+    /// None. What has its name was a segment, and may be one again after a power cut, since nobody knows whether the media has heard
+    /// of the change: not a byte of it may change, and no sync that is repeated after one that failed says otherwise. The
+    /// name is taken from it.
+    Disputed,
 }
 
 /// Zeroes to be written by a thread that nobody waits for: the media writes them while batches are flushed.
@@ -64,6 +68,13 @@ impl<F: DiskFile> Chore<F> {
 /// Most zeroes that are written in one step by another thread.
 const CHORE_BYTES_MAX: u64 = 2 << 20;
 
+/// How many zeroes of those that are wanted are written at once by another thread: whole steps, as far as the bound has room for
+/// them.
+fn chore_len(wanted: u64, step: u64) -> u64 {
+    let step = step.min(CHORE_BYTES_MAX);
+    wanted.next_multiple_of(step).min(CHORE_BYTES_MAX - CHORE_BYTES_MAX % step)
+}
+
 impl<F: DiskFile> Spare<F> {
     /// Size of the spare, if it can be used now. Recovery knows a sector that never arrived by its zeros, so every sector
     /// of a segment must be zero when it is first written: a file that had another use is ready when all of it is zeroed,
@@ -71,7 +82,9 @@ impl<F: DiskFile> Spare<F> {
     pub(crate) fn ready_size(&self) -> Option<u64> {
         match self {
             Self::Ready { size, .. } | Self::Growing { size, used: false, .. } => Some(*size),
-            Self::None | Self::NoRoom | Self::Growing { used: true, .. } | Self::Zeroing { .. } => None,
+            Self::None | Self::NoRoom | Self::Disputed | Self::Growing { used: true, .. } | Self::Zeroing { .. } => {
+                None
+            }
         }
     }
 
@@ -80,18 +93,21 @@ impl<F: DiskFile> Spare<F> {
         match self {
             Self::Zeroing { file, size, until, used, zeroed } => {
                 let zeroed = zeroed.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
-                Self::after_zeroing(file, size, until, used, &zeroed).0
+                zeroed.map_or(Self::None, |()| Self::zeroed_up_to(file, size, until, used))
             }
-            Self::None | Self::NoRoom | Self::Growing { .. } | Self::Ready { .. } => self,
+            Self::None | Self::NoRoom | Self::Disputed | Self::Growing { .. } | Self::Ready { .. } => self,
         }
     }
 
-    fn after_zeroing(file: Arc<F>, size: u64, done: u64, used: bool, zeroed: &io::Result<()>) -> (Self, bool) {
-        match zeroed {
-            Err(_) => (Self::None, false),
-            Ok(()) if done < size => (Self::Growing { file, size, done, used }, true),
-            Ok(()) => (Self::Ready { file, size }, true),
-        }
+    fn zeroed_up_to(file: Arc<F>, size: u64, done: u64, used: bool) -> Self {
+        if done < size { Self::Growing { file, size, done, used } } else { Self::Ready { file, size } }
+    }
+
+    /// The spare could not be made: room that was reserved in part would be missing elsewhere. What cannot be removed is emptied
+    /// when there is another try.
+    fn given_up<D: Disk<File = F>>(disk: &D, wal: &Path, error: &io::Error) -> Self {
+        let _ = disk.remove(&wal.join(SPARE));
+        if error.kind() == io::ErrorKind::StorageFull { Self::NoRoom } else { Self::None }
     }
 
     /// One step towards a spare of `target` bytes of which `wanted` are prepared. A failure gives the spare up. With `chores`
@@ -107,28 +123,28 @@ impl<F: DiskFile> Spare<F> {
     ) -> (Self, bool) {
         match self {
             Self::Ready { .. } => (self, false),
+            Self::Disputed => match disk.remove(&wal.join(SPARE)).or_else(missing_is_fine) {
+                Ok(()) => (Self::None, true),
+                Err(_) => (self, false),
+            },
             Self::None | Self::NoRoom if wanted == 0 => (self, false),
             Self::None | Self::NoRoom => {
                 match disk.create_direct(&wal.join(SPARE)).and_then(|file| allocated(file, target)) {
                     Ok(file) => (Self::Growing { file: Arc::new(file), size: target, done: 0, used: false }, true),
-                    Err(error) => {
-                        // What was reserved in part would be missing elsewhere. The file is removed when there is another try.
-                        let _ = disk.remove(&wal.join(SPARE));
-                        let full = error.kind() == io::ErrorKind::StorageFull;
-                        (if full { Self::NoRoom } else { Self::None }, false)
-                    }
+                    Err(error) => (Self::given_up(disk, wal, &error), false),
                 }
             }
             Self::Growing { done, .. } if done >= wanted => (self, false),
             Self::Growing { file, size, done, used } => match chores {
                 None => {
                     let len = (step as u64).min(size - done);
-                    let zeroed = zero_step(&*file, done, len, done + len == size);
-                    Self::after_zeroing(file, size, done + len, used, &zeroed)
+                    match zero_step(&*file, done, len, done + len == size) {
+                        Ok(()) => (Self::zeroed_up_to(file, size, done + len, used), true),
+                        Err(error) => (Self::given_up(disk, wal, &error), false),
+                    }
                 }
                 Some(chores) => {
-                    let len = (wanted - done).clamp(step as u64, CHORE_BYTES_MAX).next_multiple_of(step as u64);
-                    let len = len.min(size - done);
+                    let len = chore_len(wanted - done, step as u64).min(size - done);
                     let (zeroed, until) = (sync_channel(1), done + len);
                     let chore =
                         Chore { file: Arc::clone(&file), from: done, len, last: until == size, zeroed: zeroed.0 };
@@ -141,7 +157,8 @@ impl<F: DiskFile> Spare<F> {
             Self::Zeroing { file, size, until, used, zeroed } => match zeroed.try_recv() {
                 Err(TryRecvError::Empty) => (Self::Zeroing { file, size, until, used, zeroed }, false),
                 Err(TryRecvError::Disconnected) => (Self::None, false),
-                Ok(zeroed) => Self::after_zeroing(file, size, until, used, &zeroed),
+                Ok(Ok(())) => (Self::zeroed_up_to(file, size, until, used), true),
+                Ok(Err(error)) => (Self::given_up(disk, wal, &error), false),
             },
         }
     }
@@ -153,15 +170,19 @@ impl<F: DiskFile> Spare<F> {
     pub(crate) fn recycle<D: Disk<File = F>>(self, disk: &D, wal: &Path, old: &Path, size: u64) -> (Self, bool) {
         let reuse = matches!(self, Self::None | Self::NoRoom);
         let reused = if reuse { reopen(disk, wal, old, size) } else { None };
-        let removed = reused.is_some()
-            || match disk.remove(old) {
-                Ok(()) => true,
-                // The time before, only the sync of the directory had failed.
-                Err(error) => error.kind() == io::ErrorKind::NotFound,
-            };
+        // It is missing where the time before only the sync of the directory had failed.
+        let removed = reused.is_some() || disk.remove(old).or_else(missing_is_fine).is_ok();
         let gone = removed && disk.sync_dir(wal).is_ok();
-        (reused.unwrap_or(self), gone)
+        match reused {
+            None => (self, gone),
+            Some(spare) if gone => (spare, gone),
+            Some(_) => (Self::Disputed, gone),
+        }
     }
+}
+
+fn missing_is_fine(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 fn reopen<D: Disk>(disk: &D, wal: &Path, old: &Path, size: u64) -> Option<Spare<D::File>> {
@@ -191,7 +212,11 @@ pub(crate) fn make_segment<D: Disk>(
         Spare::Ready { file, size } | Spare::Growing { file, size, done: _, used: false } if size == header.size => {
             (file, SPARE)
         }
-        Spare::Ready { .. } | Spare::Growing { .. } | Spare::Zeroing { .. } | Spare::None | Spare::NoRoom => {
+        Spare::None | Spare::NoRoom => (Arc::new(fresh(disk, wal, header.size, zeroed)?), FRESH),
+        Spare::Ready { .. } | Spare::Growing { .. } | Spare::Zeroing { .. } | Spare::Disputed => {
+            // Its room may be what the fresh one needs, and what is disputed must be gone before the name is used again.
+            let path = wal.join(SPARE);
+            disk.remove(&path).or_else(missing_is_fine).map_err(|error| DiskError::new("remove", &path, &error))?;
             (Arc::new(fresh(disk, wal, header.size, zeroed)?), FRESH)
         }
     };
@@ -236,11 +261,7 @@ fn zero<F: DiskFile>(file: &F, from: u64, len: u64) -> io::Result<()> {
 pub(crate) fn remove_leftovers<D: Disk>(disk: &D, wal: &Path) -> Result<(), DiskError> {
     for name in [SPARE, FRESH] {
         let path = wal.join(name);
-        match disk.remove(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(DiskError::new("remove", &path, &error)),
-        }
+        disk.remove(&path).or_else(missing_is_fine).map_err(|error| DiskError::new("remove", &path, &error))?;
     }
     Ok(())
 }
@@ -280,5 +301,104 @@ mod tests {
         let spare = Spare::None.step(&disk, wal, size, 1, 4096, Some(&chores)).0;
         let (spare, done) = spare.step(&disk, wal, size, size, 4096, Some(&chores));
         assert!(!done && spare.ready_size() == Some(size));
+    }
+
+    /// However long the steps are that somebody has chosen: whole steps, within the bound, never none.
+    #[test]
+    fn the_pieces_of_another_thread_are_bounded_for_every_step() {
+        for step in [512, 4096, 1 << 20, 3 << 19, CHORE_BYTES_MAX - 512, CHORE_BYTES_MAX, 4 << 20, 1 << 30] {
+            for wanted in [1, 511, 4096, CHORE_BYTES_MAX - 1, CHORE_BYTES_MAX, CHORE_BYTES_MAX + 1, 1 << 30] {
+                let len = chore_len(wanted, step);
+                assert!(
+                    len > 0 && len <= CHORE_BYTES_MAX && len.is_multiple_of(step.min(CHORE_BYTES_MAX)),
+                    "{wanted} {step}"
+                );
+            }
+        }
+    }
+
+    fn a_disk_with_segments() -> (SimDisk, Vec<PathBuf>) {
+        let disk = SimDisk::new(1);
+        let wal = Path::new("wal");
+        disk.create_dir(wal).unwrap();
+        disk.sync_dir(Path::new("")).unwrap();
+        let paths: Vec<PathBuf> = (1..=2).map(|number| wal.join(segment_name(number))).collect();
+        for path in &paths {
+            let file = disk.create(path).unwrap();
+            file.write_at(&[7; 8192], 0).unwrap();
+            file.sync_data().unwrap();
+        }
+        disk.sync_dir(wal).unwrap();
+        (disk, paths)
+    }
+
+    /// While the media may still have the old name of a segment that is used again, nothing in it changes: it would come back as
+    /// a damaged segment.
+    #[test]
+    fn a_segment_is_overwritten_only_once_its_name_is_durably_gone() {
+        let wal = Path::new("wal");
+        let header = |size| SegmentHeader {
+            node_id: 1,
+            incarnation: 2,
+            salt: 3,
+            sequence: 3,
+            size,
+            before: 0,
+            first_batch: 1,
+            durable_through: 0,
+            vote: None,
+            committed: None,
+            extent: crate::record::Extent::default(),
+            first_index: 0,
+        };
+        // The rename is the first change of names, the sync the second; a removal that fails behind them changes nothing.
+        for (removal_fails, rolls) in [(false, false), (true, false), (false, true)] {
+            let (disk, paths) = a_disk_with_segments();
+            disk.fail_name(1);
+            let (mut spare, gone) = Spare::None.recycle(&disk, wal, &paths[0], 8192);
+            assert!(!gone && spare.ready_size().is_none());
+            let as_it_was = |disk: &SimDisk| {
+                let cut = disk.fork(1);
+                cut.power_cut(crate::testing::Loss::Everything);
+                assert_eq!(cut.content(&paths[0]), Some(vec![7; 8192]));
+            };
+            if removal_fails {
+                disk.fail_name(0);
+            }
+            if rolls {
+                disk.fail_name(0);
+                assert!(make_segment(&disk, wal, spare.settle(), &header(8192), false).is_err());
+                as_it_was(&disk);
+                assert!(make_segment(&disk, wal, Spare::Disputed, &header(8192), false).is_ok());
+                continue;
+            }
+            for _ in 0..10 {
+                spare = spare.step(&disk, wal, 8192, 8192, 1024, None).0;
+                as_it_was(&disk);
+            }
+            assert_eq!(spare.ready_size(), Some(8192), "another file is the spare");
+            let (_, gone) = spare.recycle(&disk, wal, &paths[0], 8192);
+            assert!(gone, "and the name goes with the next sync");
+        }
+    }
+
+    /// A spare that cannot be zeroed for want of room leaves none reserved, and it is known why there is none.
+    #[test]
+    fn no_room_for_zeroes_is_no_room_for_a_segment() {
+        let wal = Path::new("wal");
+        for by_another_thread in [false, true] {
+            let (disk, _) = a_disk_with_segments();
+            let (chores, jobs) = sync_channel(1);
+            let chores = by_another_thread.then_some(&chores);
+            let spare = Spare::None.step(&disk, wal, 8192, 1, 1024, chores).0;
+            disk.fail_write_with(0, io::ErrorKind::StorageFull);
+            let mut spare = spare.step(&disk, wal, 8192, 8192, 1024, chores).0;
+            if by_another_thread {
+                jobs.recv().unwrap().run();
+                spare = spare.step(&disk, wal, 8192, 8192, 1024, chores).0;
+            }
+            assert!(matches!(spare, Spare::NoRoom));
+            assert!(!disk.files().contains(&wal.join(SPARE)));
+        }
     }
 }

@@ -322,7 +322,7 @@ fn nothing_is_prepared_while_the_log_closes() {
 /// A segment that cannot be removed, or of which that is not durable, stays the oldest: a gap would look like a loss.
 #[test]
 fn segments_go_in_order_also_when_one_cannot_go() {
-    for failing in 0..6 {
+    for (failing, one) in (0..6).flat_map(|failing| [(failing, true), (failing, false)]) {
         let disk = SimDisk::new(failing);
         let mut node = node(&disk);
         for index in 2..40 {
@@ -330,15 +330,20 @@ fn segments_go_in_order_also_when_one_cannot_go() {
         }
         let segments = disk.files().len();
         node.done(Op::Purge { up_to: entry(1, 38, 0).log_id });
-        disk.fail_names(failing);
-        for _ in 0..3 {
-            node.writer.housekeep();
+        match (one, failing) {
+            (true, which) => disk.fail_name(which),
+            (false, count) => disk.fail_names(count),
         }
-        for (variant, loss) in Loss::ALL.into_iter().enumerate() {
-            let image = disk.fork(failing * 7 + variant as u64);
-            image.power_cut(loss);
-            let log = Node::open(&image).unwrap_or_else(|error| panic!("{failing} failures, {loss:?}: {error}")).log;
-            assert_eq!(log.extent(), node.log.extent());
+        for round in 0..12 {
+            node.writer.housekeep();
+            for (variant, loss) in Loss::ALL.into_iter().enumerate() {
+                let image = disk.fork(failing * 7 + variant as u64);
+                image.mend();
+                image.power_cut(loss);
+                let context = format!("{failing} ({one}), round {round}, {loss:?}");
+                let log = Node::open(&image).unwrap_or_else(|error| panic!("{context}: {error}")).log;
+                assert_eq!(log.extent(), node.log.extent());
+            }
         }
         while node.writer.housekeep() {}
         assert!(disk.files().len() < segments / 2, "in the end they are gone: {:?}", disk.files());
