@@ -26,6 +26,7 @@ mod record;
 mod recovery;
 mod segments;
 mod snapshots;
+mod stopped;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod thread;

@@ -18,6 +18,7 @@ use crate::ledger::{self, Ledger};
 use crate::log::Segment;
 use crate::meta::Meta;
 use crate::record::VOTE_BYTES_MAX;
+use crate::stopped::{Here, header_seen};
 use crate::verdict::{
     Acknowledged, BatchVerdict, Body, HeaderSeen, Heads, Sectors, TrailerSeen, Verdict, batch_verdict, record_verdict,
 };
@@ -396,11 +397,8 @@ impl<'a, F: DiskFile> Walk<'a, F> {
 
     /// The verdict on a place without a good header.
     fn place_verdict(&self, at: usize, replay: &Replay) -> Result<BatchVerdict, OpenError> {
-        let seen = match header_state(self.bytes.get(at..).unwrap_or(&[]), self.salt(), at as u64) {
-            HeaderState::Unwritten => HeaderSeen::Unwritten,
-            HeaderState::Good(header) if header.role == Role::Mark => HeaderSeen::Unwritten,
-            HeaderState::Good(_) | HeaderState::Bad => HeaderSeen::Bad,
-        };
+        let here = Here { salt: self.salt(), position: at as u64, number: replay.number, before: replay.before };
+        let seen = header_seen(self.bytes.get(at..).unwrap_or(&[]), here);
         let proven = self.is_proven(at, replay.number);
         Ok(batch_verdict(seen, TrailerSeen::Unwritten, Sectors::Missing, proven))
     }
@@ -589,8 +587,10 @@ impl<'a, F: DiskFile> Walk<'a, F> {
     /// nothing may be left of a batch that was cut, since every sector must be zero before it is written.
     fn clean_tail(&self, replay: &mut Replay) -> Result<(), OpenError> {
         let end = replay.position as usize;
-        if let Some((at, len)) = replay.last_batch {
-            write(self.segment, &self.bytes[at..at + len], at)?;
+        match replay.last_batch {
+            Some((at, len)) => write(self.segment, &self.bytes[at..at + len], at)?,
+            // What is damaged is not written again, since it may only have been misread.
+            None => sync(self.segment)?,
         }
         let tail = self.bytes.get(end..).unwrap_or(&[]);
         let Some(last) = tail.chunks(SECTOR).rposition(|sector| !is_zero(sector)) else { return Ok(()) };
@@ -607,8 +607,11 @@ impl<'a, F: DiskFile> Walk<'a, F> {
 fn write<F: DiskFile>(segment: &Opened<F>, bytes: &[u8], at: usize) -> Result<(), OpenError> {
     let path = &segment.path;
     segment.file.write_at(bytes, at as u64).map_err(|error| DiskError::new("write", path, &error))?;
-    segment.file.sync_data().map_err(|error| DiskError::new("sync", path, &error))?;
-    Ok(())
+    sync(segment)
+}
+
+fn sync<F: DiskFile>(segment: &Opened<F>) -> Result<(), OpenError> {
+    segment.file.sync_data().map_err(|error| DiskError::new("sync", &segment.path, &error).into())
 }
 
 /// The vote in the trailer, if it is the one that this record holds.

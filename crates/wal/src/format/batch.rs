@@ -236,11 +236,12 @@ impl Trailer {
         let begin = total - trailer_len;
         let bytes = &batch[begin..total];
         let (body, end) = bytes.split_at(trailer_len - TRAILER_END_LEN);
-        if end[4..] == [0; 8] {
-            return TrailerState::Unwritten;
-        }
         let crc = Fields::new(end).u32();
         let expected = checksum(salt, batch_at + begin as u64, BatchHeader::crc(batch), body);
+        // A trailer that arrived up to its checksum says all that it has to say, whatever became of its end.
+        if end[4..] == [0; 8] && crc != expected {
+            return TrailerState::Unwritten;
+        }
         if &end[4..] != TRAILER_END || crc != expected || &body[..4] != TRAILER_MAGIC {
             return TrailerState::Bad;
         }

@@ -10,12 +10,14 @@ use crate::format::{
 };
 use crate::record::RawEntry;
 use crate::recovery::{Batch, Walk, copy_of_vote};
+use crate::stopped::{Here, header_seen};
 use crate::verdict::{Acknowledged, BatchVerdict, HeaderSeen, Sectors, TrailerSeen, Verdict, batch_verdict};
 
 /// Walks over one segment and hands on what it finds. `expected` is the number of the batch that comes next, if the
 /// batches before it could be read.
 pub(super) fn walk<F: DiskFile>(walk: &Walk<'_, F>, expected: &mut Option<u64>, visit: &mut dyn FnMut(Item)) {
     let mut at = walk.segment.area;
+    let mut before = Some(walk.segment.header.before);
     while let Some(place) = walk.bytes.get(at..).filter(|place| !place.is_empty()) {
         let state = header_state(place, walk.salt(), at as u64);
         let ends = walk.next.is_some_and(|next| Some(next.first_batch) == *expected);
@@ -38,6 +40,10 @@ pub(super) fn walk<F: DiskFile>(walk: &Walk<'_, F>, expected: &mut Option<u64>, 
                         return;
                     }
                     *expected = Some(header.number.saturating_add(1));
+                    before = match &batch.trailer {
+                        TrailerState::Good(_, crc) => Some(*crc),
+                        TrailerState::Unwritten | TrailerState::Bad => None,
+                    };
                     at += padded(header.total_len as usize);
                     continue;
                 }
@@ -48,9 +54,9 @@ pub(super) fn walk<F: DiskFile>(walk: &Walk<'_, F>, expected: &mut Option<u64>, 
             Some(next) => {
                 let what = "the header of a batch is damaged or missing, and batches stand behind it";
                 visit(Item::Damage(walk.finding(at, None, what, Verdict::HeadUnknown)));
-                (*expected, at) = (None, next);
+                (*expected, before, at) = (None, None, next);
             }
-            None => return end(walk, at, *expected, visit),
+            None => return end(walk, at, (*expected, before), visit),
         }
     }
 }
@@ -64,15 +70,19 @@ fn behind<F: DiskFile>(walk: &Walk<'_, F>, at: usize) -> Option<usize> {
 }
 
 /// Nothing that verifies follows: the log ends here, or what stood here is lost.
-fn end<F: DiskFile>(walk: &Walk<'_, F>, at: usize, expected: Option<u64>, visit: &mut dyn FnMut(Item)) {
+fn end<F: DiskFile>(walk: &Walk<'_, F>, at: usize, expected: (Option<u64>, Option<u32>), visit: &mut dyn FnMut(Item)) {
     let place = walk.bytes.get(at..).unwrap_or(&[]);
-    let (what, verdict) = match header_state(place, walk.salt(), at as u64) {
-        HeaderState::Unwritten if expected.is_some_and(|number| walk.is_proven(at, number)) => {
+    let (number, before) = expected;
+    let here = Here { salt: walk.salt(), position: at as u64, number: number.unwrap_or(0), before };
+    let (what, verdict) = match header_seen(place, here) {
+        HeaderSeen::Unwritten if number.is_some_and(|number| walk.is_proven(at, number)) => {
             ("a batch that was acknowledged is missing", Verdict::HeadUnknown)
         }
-        HeaderState::Unwritten if is_zero(place) => return,
-        HeaderState::Unwritten => ("parts of a batch that never arrived in full", Verdict::Cut),
-        HeaderState::Good(_) | HeaderState::Bad => ("the header of a batch is damaged", Verdict::HeadUnknown),
+        HeaderSeen::Unwritten if is_zero(place) => return,
+        HeaderSeen::Unwritten => ("parts of a batch that never arrived in full", Verdict::Cut),
+        HeaderSeen::Good | HeaderSeen::Alien | HeaderSeen::Bad => {
+            ("the header of a batch is damaged", Verdict::HeadUnknown)
+        }
     };
     visit(Item::Damage(walk.finding(at, None, what, verdict)));
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use raftwright_wal::testing::{Loss, SimDisk};
-use raftwright_wal::{Op, OpenError, SECTOR, Verdict};
+use raftwright_wal::{Disk, DiskFile, Op, OpenError, SECTOR, Verdict};
 
 use crate::harness::{Model, Node, ROOT, entry, id};
 
@@ -273,4 +273,117 @@ fn damage_at_rest_shows_when_it_is_read() {
     assert_eq!(node.log.read(1..2, 1).unwrap(), [entry(1, 1, 70)]);
     let error = node.log.read(1..4, usize::MAX).unwrap_err().to_string();
     assert!(error.contains("entry 2") && error.contains(".seg"), "{error}");
+}
+
+/// A log whose last batch was acknowledged and is followed by nothing: a power cut came before its mark. Returns where that
+/// batch begins and how long it is without its padding.
+fn without_mark(op: Op) -> (SimDisk, Model, PathBuf, usize, usize) {
+    let disk = SimDisk::new(6);
+    let mut node = Node::open(&disk).unwrap();
+    node.done(Op::Vote(vec![1; 18].into()));
+    node.done(Op::Append(vec![entry(1, 1, 100)]));
+    let path = segments(&disk)[0].clone();
+    let end = |disk: &SimDisk| disk.content(&path).unwrap().iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let begin = end(&disk).next_multiple_of(SECTOR);
+    node.done(op);
+    let model = Model::of(&node.log);
+    drop(node);
+    disk.power_cut(Loss::Everything);
+    let len = end(&disk) - begin;
+    (disk, model, path, begin, len)
+}
+
+/// Damage of any length, anywhere in the last batch. What a torn write leaves is that whole sectors are missing, or, where a write
+/// may stop anywhere, that all is missing from some byte on. Damage that leaves neither is never taken for one.
+#[test]
+fn a_run_of_damage_in_the_last_batch_is_not_taken_for_a_torn_write() {
+    let (mut refused, mut whole) = (0, 0);
+    for op in [Op::Vote(vec![7; 18].into()), Op::Append(vec![entry(1, 2, 700)]), Op::Append(vec![entry(1, 2, 3)])] {
+        let (disk, model, path, begin, len) = without_mark(op);
+        for fill in [0, 0xA5] {
+            for run in [1, 2, 4, 8, 9, 12, 13, 44, 56, 64, 100, 256, 511, 700] {
+                for at in 0..len {
+                    // The padding is zero already; the end mark of the batch takes its last 8 bytes and a checksum those before.
+                    let to_the_end = fill == 0 && at + run >= len && at < len - 8;
+                    let a_sector =
+                        (at.next_multiple_of(SECTOR)..(at + run).saturating_sub(SECTOR - 1)).next().is_some();
+                    if to_the_end || fill == 0 && a_sector {
+                        continue;
+                    }
+                    let image = disk.fork(1);
+                    image.overwrite(&path, (begin + at) as u64, &vec![fill; run.min(len - at)]);
+                    match fate(&image, &model, &format!("{run} bytes {fill} at {at} of {len}")) {
+                        Fate::Refused => refused += 1,
+                        Fate::Whole => whole += 1,
+                    }
+                }
+            }
+        }
+    }
+    println!("runs of damage: {refused} refused, {whole} repaired or unharmed");
+    assert!(refused > 1000 && whole > 1000, "{refused} {whole}");
+}
+
+/// A write that stops at any byte, over nothing or over a mark, leaves the log as it was, or with the whole batch where only its
+/// padding is missing; the log goes on, and so does it after the next power cut.
+#[test]
+fn a_batch_that_stops_at_any_byte_is_left_out() {
+    for marked in [true, false] {
+        for op in [Op::Vote(vec![7; 18].into()), Op::Append(vec![entry(1, 2, 700)]), Op::Append(vec![entry(1, 2, 3)])] {
+            let disk = SimDisk::new(6);
+            let mut node = Node::open(&disk).unwrap();
+            node.done(Op::Vote(vec![1; 18].into()));
+            node.done(Op::Append(vec![entry(1, 1, 100)]));
+            if marked {
+                node.writer.mark();
+            }
+            let before = Model::of(&node.log);
+            let path = segments(&disk)[0].clone();
+            let old = disk.content(&path).unwrap();
+            node.done(op);
+            let after = Model::of(&node.log);
+            let new = disk.content(&path).unwrap();
+            drop(node);
+            disk.kill();
+            let begin = (0..new.len()).find(|at| old[*at] != new[*at]).unwrap() / SECTOR * SECTOR;
+            let end = new.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+            for stop in begin..=end {
+                let image = disk.fork(1);
+                image.overwrite(&path, stop as u64, &old[stop..]);
+                let mut node = Node::open(&image).unwrap_or_else(|error| panic!("{marked} {}: {error}", stop - begin));
+                let model = Model::of(&node.log);
+                // With its last checksum a batch is whole; its end mark is 8 bytes.
+                let expected = if stop < end - 8 { &before } else { &after };
+                assert_eq!(&model, expected, "{marked}, {} bytes of {}", stop - begin, end - begin);
+                node.done(Op::Append(vec![entry(1, model.next(), 20)]));
+                let model = Model::of(&node.log);
+                drop(node);
+                image.power_cut(Loss::Everything);
+                assert_eq!(Model::of(&Node::open(&image).unwrap().log), model);
+            }
+        }
+    }
+}
+
+/// A batch that was never flushed and is damaged in one of two copies is reported, and so it is durable by then.
+#[test]
+fn what_a_start_repairs_and_reports_is_durable() {
+    let disk = SimDisk::new(6);
+    let mut node = Node::open(&disk).unwrap();
+    node.done(Op::Vote(vec![1; 18].into()));
+    node.submit(Op::Append(vec![entry(1, 1, 100)]));
+    node.writer.write_batch().unwrap();
+    let model = Model::of(&node.log);
+    drop(node);
+    disk.kill();
+    let path = &segments(&disk)[0];
+    let begin = disk.content(path).unwrap().windows(4).rposition(|bytes| bytes == b"RWBH").unwrap() as u64;
+    // The first head in the table; it is there twice.
+    disk.open(path).unwrap().write_at(&[0xEE; 8], begin + 64).unwrap();
+    let node = Node::open(&disk).unwrap();
+    assert_eq!(node.report.findings.iter().map(|finding| finding.verdict).collect::<Vec<_>>(), [Verdict::Repaired]);
+    assert_eq!(Model::of(&node.log), model);
+    drop(node);
+    disk.power_cut(Loss::Everything);
+    assert_eq!(Model::of(&Node::open(&disk).unwrap().log), model);
 }
