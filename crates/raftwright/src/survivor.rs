@@ -14,8 +14,8 @@ use raftwright_traits::{
     LogId, LogIndex, Membership, RaftLogStorage, StorageError, TokioRuntime, Vote,
 };
 use raftwright_wal::{
-    DataDir, DataDirError, DataDirOptions, Inspector, OpenError, RealDisk, SnapshotDir, SnapshotError, WalError,
-    WalLog, WalOptions,
+    DataDir, DataDirError, DataDirOptions, Disk, Inspector, OpenError, RealDisk, SNAPSHOT_BLOCK_BYTES, SnapshotDir,
+    SnapshotError, WalError, WalLog, WalOptions,
 };
 
 use crate::cluster_id::ClusterId;
@@ -89,17 +89,28 @@ impl FlushSink for Unheard {
 /// [`SurvivorError`]; each says whether anything was changed.
 pub async fn begin_anew(path: &Path, addr: &str) -> Result<BegunAnew, SurvivorError> {
     let runtime = TokioRuntime::current().map_err(SurvivorError::Runtime)?;
-    let (id, last_index) = look_at(path)?;
-    let random = runtime.random_u64();
-    let dir = Arc::new(DataDir::open(RealDisk, path, DataDirOptions { node_id: id, random })?);
-    let snapshots = SnapshotDir::open(dir.snapshots_path()).map_err(SurvivorError::Snapshots)?;
+    begin_anew_on(RealDisk, path, addr, runtime.random_u64(), ClusterId::random(&runtime)).await
+}
+
+/// As [`begin_anew`], on any disk, with a fresh random number and the id of the new cluster.
+async fn begin_anew_on<D: Disk>(
+    disk: D,
+    path: &Path,
+    addr: &str,
+    random: u64,
+    new_cluster: ClusterId,
+) -> Result<BegunAnew, SurvivorError> {
+    let (id, last_index) = look_at(disk.clone(), path)?;
+    let dir = Arc::new(DataDir::open(disk.clone(), path, DataDirOptions { node_id: id, random })?);
+    let snapshots = SnapshotDir::open_on(disk, dir.snapshots_path(), SNAPSHOT_BLOCK_BYTES);
+    let snapshots = snapshots.map_err(SurvivorError::Snapshots)?;
     match snapshots.newest().and_then(|snapshot| snapshot.index()) {
         Some(snapshot) if snapshot > last_index => {
             return Err(SurvivorError::SnapshotAhead { snapshot, log: last_index });
         }
         Some(_) | None => {}
     }
-    let opened = WalLog::<EasyConfig, RealDisk>::open_with_writer(Arc::clone(&dir), WalOptions::default());
+    let opened = WalLog::<EasyConfig, D>::open_with_writer(Arc::clone(&dir), WalOptions::default());
     let (mut log, mut writer, _) = opened?;
     let broken = |error: &dyn std::fmt::Display| SurvivorError::Write(error.to_string().into());
     let last = log.get_log_state().await.map_err(|error| broken(&error))?.last_log_id.ok_or(SurvivorError::Nothing)?;
@@ -109,8 +120,7 @@ pub async fn begin_anew(path: &Path, addr: &str) -> Result<BegunAnew, SurvivorEr
 
     // First of all: a crash behind this leaves a server that nobody of the old cluster talks to.
     let identity = dir.identity();
-    let new_cluster = ClusterId::random(&runtime);
-    dir.leave_for_cluster(new_cluster.0)?;
+    dir.leave_for_cluster(new_cluster.0).map_err(|error| broken(&error))?;
     let node = BasicNode { incarnation: Some(Incarnation(identity.incarnation)), ..BasicNode::new(addr) };
     let membership =
         Membership::new(vec![[id].into()], BTreeMap::from([(id, node)])).map_err(|error| broken(&error))?;
@@ -132,11 +142,14 @@ pub async fn begin_anew(path: &Path, addr: &str) -> Result<BegunAnew, SurvivorEr
 }
 
 /// Who lives there and which entry is the last one, if a server would open the directory and finds something in it. Changes nothing.
-fn look_at(path: &Path) -> Result<(u64, LogIndex), SurvivorError> {
-    let inspector = Inspector::open(RealDisk, path)?;
+fn look_at<D: Disk>(disk: D, path: &Path) -> Result<(u64, LogIndex), SurvivorError> {
+    let inspector = Inspector::open(disk, path)?;
     let identity = inspector.identity()?;
     match inspector.verify()?.extent.last {
         Some(last) => Ok((identity.node_id, last.index)),
         None => Err(SurvivorError::Nothing),
     }
 }
+
+#[cfg(test)]
+mod tests;
