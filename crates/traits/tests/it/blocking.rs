@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -60,6 +61,24 @@ impl Gate {
     /// Waits until the store waits at it.
     fn reached(&self) {
         drop(self.moved.wait_while(self.state.lock().unwrap(), |state| !state.waits).unwrap());
+    }
+}
+
+/// The test's hold on a gate, which is open when this is gone. A log waits for its store when it is dropped, so a test that fails
+/// with the gate shut would hang instead: this is to be dropped before the log, that is, declared after it.
+struct Hold(Arc<Gate>);
+
+impl Deref for Hold {
+    type Target = Gate;
+
+    fn deref(&self) -> &Gate {
+        &self.0
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 
@@ -286,6 +305,7 @@ fn an_append_beyond_the_bound_of_the_queue_stops_the_log() {
     gate.set(true);
     let options = BlockingLogOptions { queue_writes_max: 10, ..BlockingLogOptions::default() };
     let mut log = BlockingLog::start(store, options, on_a_thread).unwrap();
+    let gate = Hold(gate);
     let mut taken = 0;
     while told.count() == 0 {
         taken += 1;
@@ -334,6 +354,7 @@ async fn a_hanging_flush_holds_up_tokens_and_nothing_else() {
     let (gate, told) = (Arc::clone(&store.gate), Arc::new(Told::default()));
     gate.set(true);
     let mut log = start(store);
+    let gate = Hold(gate);
     log.save_vote(&Vote::new_committed(1, 1), told.token(0));
     for index in 1..=100 {
         log.append(vec![entry(1, index)], told.token(index));
@@ -439,14 +460,14 @@ fn without_a_thread_there_is_no_log() {
 
 /// A log whose entries 1 to 9, of term 1, are in the store alone, and 10 and 11 in memory, too; and the gate before the
 /// store's reads.
-fn half_in_memory(read_max: usize, told: &Arc<Told>) -> (BlockingLog<TestConfig>, Arc<Gate>) {
+fn half_in_memory(read_max: usize, told: &Arc<Told>) -> (BlockingLog<TestConfig>, Hold) {
     let disk = Disk::new();
     let mut log = start(Plain::open(&disk, 1));
     log.append((1..=9).map(|index| entry(1, index)).collect(), told.token(0));
     drop(log);
     let mut store = Plain::open(&disk, 1);
     store.read_max = read_max;
-    let gate = Arc::clone(&store.read_gate);
+    let gate = Hold(Arc::clone(&store.read_gate));
     let mut log = start(store);
     log.append((10..=11).map(|index| entry(1, index)).collect(), told.token(1));
     told.wait(2);
@@ -512,13 +533,10 @@ async fn a_limit_counts_both_parts_of_a_read() {
 }
 
 /// A log whose store's thread hangs in the flush of a vote: nothing else waits for it.
-fn hanging(
-    options: BlockingLogOptions,
-    told: &Arc<Told>,
-) -> (BlockingLog<TestConfig>, Arc<Gate>, Arc<Mutex<Vec<usize>>>) {
+fn hanging(options: BlockingLogOptions, told: &Arc<Told>) -> (BlockingLog<TestConfig>, Hold, Arc<Mutex<Vec<usize>>>) {
     let store = Plain::open(&Disk::new(), 1);
     store.batches.lock().unwrap().clear();
-    let (gate, batches) = (Arc::clone(&store.gate), Arc::clone(&store.batches));
+    let (gate, batches) = (Hold(Arc::clone(&store.gate)), Arc::clone(&store.batches));
     let mut log = BlockingLog::start(store, options, on_a_thread).unwrap();
     gate.set(true);
     log.save_vote(&Vote::new(2, 1), told.token(0));
@@ -540,7 +558,7 @@ fn an_append_beyond_the_bytes_of_the_queue_stops_the_log() {
         log.save_vote(&Vote::new(3, 1), told.token(100));
         assert_eq!(told.count(), 0, "{fit} fit into {bytes} bytes, and a vote besides");
         log.append(vec![entry(1, fit + 1)], told.token(101));
-        assert_eq!(told.wait(1), [(101, Err(StorageErrorKind::Write))], "one more does not");
+        assert_eq!(*told.told.lock().unwrap(), [(101, Err(StorageErrorKind::Write))], "one more does not");
         gate.set(false);
         let told = told.wait(fit as usize + 3);
         assert!(told[1..].iter().all(|(_, result)| result.is_ok()), "what was taken is written: {told:?}");
@@ -575,6 +593,7 @@ async fn older_entries_are_not_kept_in_memory() {
     let store = Plain::open(&Disk::new(), 1);
     let gate = Arc::clone(&store.read_gate);
     let mut log = BlockingLog::start(store, options, on_a_thread).unwrap();
+    let gate = Hold(gate);
     for index in 1..=20 {
         log.append(vec![entry(1, index)], told.token(index));
     }
@@ -607,8 +626,9 @@ async fn reads_that_wait_for_the_disk_are_bounded() {
     for read in &mut reads {
         begun(read.as_mut()).await;
     }
-    let refused = log.try_get_log_entries(1..=9).await.unwrap_err();
-    assert_eq!(refused.kind, StorageErrorKind::Read, "{refused}");
+    // It is refused at once: one that was taken would wait for the store.
+    let refused = pin!(log.try_get_log_entries(1..=9)).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(&refused, Poll::Ready(Err(error)) if error.kind == StorageErrorKind::Read), "{refused:?}");
     assert_eq!(log.try_get_log_entries(10..).await.unwrap().len(), 2, "what is in memory is read all the same");
     drop(reads.pop());
     let mut another = log.get_log_reader().await;
