@@ -48,7 +48,7 @@ async fn keep_busy<C: TestTypes>(cluster: &Cluster<C>) -> tokio::task::JoinHandl
 }
 
 /// The results of all, which are begun together: before any task of the node runs.
-async fn together<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn together<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     tokio::task::unconstrained(poll_fn(|cx| {
         let mut all = Poll::Ready(());
@@ -161,7 +161,7 @@ async fn what_is_on_its_way_to_a_target_is_bounded<C: TestTypes>() {
 }
 
 /// What a short write counts for, by its own account.
-fn size_of_an_entry<C: TestTypes>() -> usize {
+pub(crate) fn size_of_an_entry<C: TestTypes>() -> usize {
     raftwright_traits::RaftEntry::size(&<C::Entry as raftwright_traits::FromAppData<String>>::from_app_data(put(
         "a", 1,
     )))
@@ -334,9 +334,7 @@ async fn the_core_takes_up_so_many_calls_in_one_go<C: TestTypes>() {
 
 /// `apply_bytes_max`: what waits for a slow state machine is handed to it in pieces; a single larger entry goes alone.
 async fn the_state_machine_gets_so_many_bytes_at_a_time<C: TestTypes>() {
-    let size = raftwright_traits::RaftEntry::size(
-        &<C::Entry as raftwright_traits::FromAppData<String>>::from_app_data(put("a", 1)),
-    );
+    let size = size_of_an_entry::<C>();
     for (bytes, most) in [(5 * size, 5), (5 * size + 1, 5), (size - 1, 1), (1 << 20, 23)] {
         let cluster = Cluster::<C>::of_with([1], Config { apply_bytes_max: bytes, ..config() }, 1).await;
         let slow = keep_busy(&cluster).await;

@@ -11,7 +11,8 @@ use raftwright_traits::{
     ClientWriteError, Config, Fatal, LogIdOf, LogIdOption, Outcome, RaftError, Span, UnknownReason,
 };
 
-use crate::fixture::{Cluster, Holding, Map, TestTypes, config, put, with_both_leader_ids};
+use crate::fixture::{Cluster, HeldLog, Holding, Map, TestTypes, config, put, with_both_leader_ids};
+use crate::limits::{size_of_an_entry, together};
 
 with_both_leader_ids!(
     many_writes_stand_side_by_side_and_are_answered_in_order,
@@ -366,32 +367,33 @@ async fn a_write_that_was_not_taken_up_before_the_stop_is_not_applied<C: TestTyp
     is_nowhere(&cluster, "lost").await;
 }
 
+/// `uncommitted_bytes_max`: no disk writes, so nothing is committed. What would exceed the bound is refused, unless it is alone.
 async fn a_refusal_for_want_of_room_means_not_applied<C: TestTypes>() {
-    let config = Config { uncommitted_bytes_max: 100, ..config() };
-    let cluster = Cluster::<C>::of_with([1, 2, 3], config, 1).await;
-    let leader = cluster.leader().await;
-    let raft = cluster.raft(leader);
-    let mut tasks = Vec::new();
-    for i in 0..50 {
-        let raft = raft.clone();
-        tasks.push(tokio::spawn(async move { (i, raft.client_write(put(&format!("k{i}"), 1)).await) }));
-    }
-    let (mut applied, mut busy) = (Vec::new(), Vec::new());
-    for task in tasks {
-        match task.await.unwrap() {
-            (i, Ok(_)) => applied.push(i),
-            (i, Err(error)) => {
-                assert_eq!(error, RaftError::APIError(ClientWriteError::Busy));
-                busy.push(i);
-            }
+    let size = size_of_an_entry::<C>();
+    for (bytes, fit) in [(4 * size, 4), (5 * size - 1, 4), (size - 1, 1)] {
+        let config = Config { uncommitted_bytes_max: bytes, ..config() };
+        let cluster = Cluster::<C>::of_with([1, 2, 3], config, 1).await;
+        let leader = cluster.leader().await;
+        let last = cluster.write(leader, "before", 1).await;
+        cluster.logs.values().for_each(|log| log.set(Holding::Writes));
+        // One letter each, so all entries have that size.
+        let keys: Vec<String> = ('a'..='t').map(String::from).collect();
+        let writes = together(keys.iter().map(|key| cluster.raft(leader).client_write(put(key, 1))));
+        let release = async {
+            cluster.wait(leader).log_index_at_least(last + fit, "what fits is in the log").await.unwrap();
+            cluster.logs.values().for_each(HeldLog::release);
+        };
+        let (results, ()) = tokio::join!(writes, release);
+        let (applied, busy) = results.split_at(fit as usize);
+        assert!(applied.iter().all(Result::is_ok), "{applied:?}");
+        let refused = Err(RaftError::APIError(ClientWriteError::Busy));
+        assert!(busy.iter().all(|result| *result == refused), "{bytes} bytes: {busy:?}");
+        is_nowhere(&cluster, "a marker").await;
+        for id in [1, 2, 3] {
+            let found = cluster.raft(id).with_state_machine(|map: &mut Map<C>| map.values.clone()).await.unwrap();
+            let written: Vec<bool> = keys.iter().map(|key| found.contains_key(key)).collect();
+            assert_eq!(written, results.iter().map(Result::is_ok).collect::<Vec<_>>(), "server {id}");
         }
-    }
-    assert!(!applied.is_empty() && !busy.is_empty(), "{applied:?} {busy:?}");
-    is_nowhere(&cluster, "a marker").await;
-    for id in [1, 2, 3] {
-        let keys = cluster.raft(id).with_state_machine(|map: &mut Map<C>| map.values.clone()).await.unwrap();
-        assert!(applied.iter().all(|i| keys.contains_key(&format!("k{i}"))));
-        assert!(busy.iter().all(|i| !keys.contains_key(&format!("k{i}"))));
     }
 }
 
