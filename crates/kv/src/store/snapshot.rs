@@ -163,6 +163,23 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_values_are_read_up_to_their_bounds() {
+        let of = |key: usize, value: usize| {
+            let mut bytes = [MAGIC.as_slice(), &VERSION.to_le_bytes(), &[0; 2]].concat();
+            // The first revision, and one pair, which has it.
+            bytes.extend([1u64, 1].map(u64::to_le_bytes).concat());
+            bytes.extend([key as u32, value as u32].map(u32::to_le_bytes).concat());
+            bytes.extend(1u64.to_le_bytes());
+            bytes.extend("k".repeat(key).into_bytes());
+            bytes.resize(bytes.len() + value, 0);
+            KvStateMachine::read_snapshot(&mut bytes.as_slice())
+        };
+        assert!(of(KEY_BYTES_MAX, VALUE_BYTES_MAX).is_ok());
+        assert!(matches!(of(KEY_BYTES_MAX + 1, 1), Err(SnapshotError::Damaged(_))));
+        assert!(matches!(of(1, VALUE_BYTES_MAX + 1), Err(SnapshotError::Damaged(_))));
+    }
+
+    #[test]
     fn a_newer_version_is_named() {
         let mut bytes = bytes_of(&filled());
         bytes[4..6].copy_from_slice(&7u16.to_le_bytes());

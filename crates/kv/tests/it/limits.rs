@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use raftwright_kv::limits::{HttpLimits, JSON_BODY_BYTES_MAX, SCAN_PAIRS_MAX};
+use raftwright_kv::limits::{
+    CLIENT_ANSWER_BYTES_MAX, HttpLimits, JSON_BODY_BYTES_MAX, KEY_BYTES_MAX, SCAN_BYTES_MAX, SCAN_PAIRS_MAX,
+    VALUE_BYTES_MAX,
+};
 use raftwright_kv::node::Node;
 use raftwright_kv::store::{Command, Condition};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::double::{site, site_within};
+use crate::process::run;
 use crate::raw::{exchange, get, send};
 
 const JSON: &str = "content-type: application/json\r\n";
@@ -20,6 +24,16 @@ const LAG: u64 = 10_000;
 /// How many members a request may name.
 const MEMBERS: u64 = 64;
 
+/// What clients may rely on. The numbers stand here once more, on purpose: whoever changes one changes a promise.
+#[test]
+fn the_bounds_that_clients_meet_are_these() {
+    assert_eq!((KEY_BYTES_MAX, VALUE_BYTES_MAX), (4_096, 1_048_576));
+    assert_eq!(JSON_BODY_BYTES_MAX, 2_113_536);
+    assert_eq!((SCAN_PAIRS_MAX, SCAN_BYTES_MAX), (10_000, 8_388_608));
+    assert_eq!(CLIENT_ANSWER_BYTES_MAX, 67_108_864);
+    assert_eq!(HttpLimits::default(), HttpLimits { connections_max: 4_096, requests_max: 2_048 });
+}
+
 #[tokio::test]
 async fn a_json_body_may_be_as_long_as_its_bound_and_no_longer() {
     let site = site().await;
@@ -27,9 +41,22 @@ async fn a_json_body_may_be_as_long_as_its_bound_and_no_longer() {
     let mut longest = write.as_bytes().to_vec();
     longest.resize(JSON_BODY_BYTES_MAX, b' ');
     assert_eq!(send(&site.address, "POST /write", JSON, &longest).await.status, 200);
-    let head = format!("POST /write HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n", JSON_BODY_BYTES_MAX + 1);
-    // Not a byte of the body is sent: a server that waited for it would not answer.
-    assert_eq!(exchange(&site.address, head.as_bytes()).await.status, 413);
+    // Not a byte of the body is sent: a server that waited for it would not answer so.
+    let too_long = format!("{JSON}content-length: {}\r\n\r\n", JSON_BODY_BYTES_MAX + 1);
+    let lines = [
+        "PUT /kv/a",
+        "POST /write",
+        "POST /read",
+        "POST /init",
+        "POST /add-learner",
+        "POST /member",
+        "POST /change-membership",
+        "POST /transfer-leader",
+    ];
+    for line in lines {
+        let head = format!("{line} HTTP/1.1\r\nhost: test\r\n{too_long}");
+        assert_eq!(exchange(&site.address, head.as_bytes()).await.status, 413, "{line}");
+    }
 }
 
 #[tokio::test]
@@ -37,6 +64,23 @@ async fn a_scan_may_ask_for_as_many_pairs_as_its_bound_and_no_more() {
     let site = site().await;
     assert_eq!(get(&site.address, &format!("/kv?limit={SCAN_PAIRS_MAX}")).await.status, 200);
     assert_eq!(get(&site.address, &format!("/kv?limit={}", SCAN_PAIRS_MAX + 1)).await.status, 400);
+}
+
+/// Whoever asks the command line for more gets it in pages, since the server refuses a larger one.
+#[tokio::test]
+async fn a_longer_scan_goes_in_pages_of_the_bound() {
+    let site = site().await;
+    for key in 0..SCAN_PAIRS_MAX + 2 {
+        let (key, value) = (format!("{key:05}"), "v".into());
+        site.node.write(Command::Put { key, value, condition: Condition::Always }).await.unwrap();
+    }
+    let limit = (SCAN_PAIRS_MAX + 1).to_string();
+    let args = ["scan", "--limit", &limit, "-o", "simple", "--endpoints", &site.address].map(str::to_owned);
+    let scan = move || run(&args.each_ref().map(String::as_str));
+    let output = tokio::task::spawn_blocking(scan).await.unwrap();
+    let keys = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(keys.lines().count(), SCAN_PAIRS_MAX + 1, "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(keys.ends_with("10000 v 10001\n"), "{:?}", keys.lines().next_back());
 }
 
 #[tokio::test]
@@ -100,7 +144,11 @@ async fn a_request_beyond_the_bound_is_refused_as_busy_and_was_surely_not_applie
         writing.push(tokio::spawn(async move { send(&address, "PUT /kv/a", "", b"v").await }));
         site.node.writes_seen.notified().await;
     }
-    let refused = send(&site.address, "PUT /kv/b", "", b"v").await;
+    let refused = tokio::select! {
+        biased;
+        () = site.node.writes_seen.notified() => panic!("a request too many is let in"),
+        refused = send(&site.address, "PUT /kv/b", "", b"v") => refused,
+    };
     assert_eq!((refused.status, refused.json()["kind"].as_str()), (503, Some("not_applied")));
     assert_eq!(refused.header("retry-after"), Some("1"));
     *site.node.hold.lock().unwrap() = None;
