@@ -193,9 +193,9 @@ mod tests {
     async fn an_answer_of_no_announced_length_is_cut_at_the_limit() {
         let mut whole = Chunks { left: 3, taken: 0 };
         assert_eq!(answer_within(&mut whole, 30).await.unwrap().len(), 30);
-        let mut endless = Chunks { left: usize::MAX, taken: 0 };
-        assert!(answer_within(&mut endless, 30).await.is_err());
-        assert_eq!(endless.taken, 4);
+        let mut long = Chunks { left: 1_000, taken: 0 };
+        assert!(answer_within(&mut long, 30).await.is_err());
+        assert_eq!(long.taken, 4);
     }
 
     #[tokio::test]
