@@ -148,6 +148,23 @@ mod tests {
         }
     }
 
+    /// Every entry has one leader, and the last index that there is has none.
+    #[test]
+    fn entries_and_leaders_that_do_not_fit_are_no_index() {
+        let run = |first| IndexRun { first, term: 5, node: None };
+        for runs in [vec![], vec![run(12)], vec![run(10)], vec![run(11), run(11)], vec![run(11), run(13), run(12)]] {
+            assert_eq!(SegmentIndex::decode(&SegmentIndex { runs, ..index() }.encode()), None);
+        }
+        let without = SegmentIndex { entries: Vec::new(), ..index() };
+        assert_eq!(SegmentIndex::decode(&without.encode()), None, "a leader of nothing");
+        let blank = SegmentIndex { runs: Vec::new(), ..without };
+        assert_eq!(SegmentIndex::decode(&blank.encode()), Some(blank));
+        for (first, fits) in [(u64::MAX - 3, true), (u64::MAX - 2, false), (u64::MAX, false)] {
+            let last = SegmentIndex { first, runs: vec![run(first)], ..index() };
+            assert_eq!(SegmentIndex::decode(&last.encode()).is_some(), fits, "{first}");
+        }
+    }
+
     /// No count in a header, however absurd, makes a reader allocate for it.
     #[test]
     fn absurd_counts_are_refused_before_they_are_believed() {

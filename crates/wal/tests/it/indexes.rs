@@ -210,3 +210,156 @@ fn an_index_that_contradicts_the_log_is_no_index() {
         assert_eq!(Model::of(&Node::open(&counts).unwrap().log), model, "{} counts", path.display());
     }
 }
+
+/// A log of four closed segments with their indexes, in which every entry has another leader, and of a truncation behind them.
+fn log_with_indexes(truncated: u64) -> (SimDisk, Model, Vec<PathBuf>) {
+    let disk = SimDisk::new(1);
+    let mut node = Node::open(&disk).unwrap();
+    node.done(Op::Vote(vec![1].into()));
+    for index in 1..=20 {
+        node.done(Op::Append(vec![entry(index, index, 1500)]));
+    }
+    node.done(Op::Truncate { from: truncated });
+    node.done(Op::Append(vec![entry(90, truncated, 10)]));
+    while node.writer.housekeep() {}
+    node.writer.close().unwrap();
+    let model = Model::of(&node.log);
+    drop(node);
+    disk.power_cut(Loss::Nothing);
+    let files = indexes(&disk);
+    assert!(files.len() >= 4, "{:?}", disk.files());
+    (disk, model, files)
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u64) {
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+fn get(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(*bytes[at..].first_chunk().unwrap())
+}
+
+/// Which leader proposed an entry in the middle shows only when a later segment goes back to it: then all is read.
+#[test]
+fn an_index_with_another_leader_is_found_out_when_the_log_goes_back_to_its_entries() {
+    let mut lies = 0;
+    for truncated in 9..=14 {
+        let (disk, model, files) = log_with_indexes(truncated);
+        for path in &files {
+            let runs = get(&disk.content(path).unwrap(), 88) as usize;
+            for run in 0..runs.saturating_sub(1) {
+                let lying = forge(&disk, path, |bytes| {
+                    let term = get(bytes, 112 + 32 * run + 8);
+                    put(bytes, 112 + 32 * run + 8, term + 50);
+                });
+                let opened = Node::open(&lying).unwrap_or_else(|error| panic!("{} run {run}: {error}", path.display()));
+                lies += u64::from(Model::of(&opened.log) == model);
+            }
+        }
+    }
+    assert!(lies > 0, "the truncation goes back to some of them");
+}
+
+/// An index says where its entries begin, and the next segment's header knows where the log begins.
+#[test]
+fn an_index_that_leaves_out_the_first_entries_is_no_index() {
+    let (disk, model, files) = log_with_indexes(14);
+    let forgets = forge(&disk, &files[0], |bytes| {
+        let (first, count, runs) = (get(bytes, 72), get(bytes, 80), get(bytes, 88) as usize);
+        put(bytes, 72, first + 2);
+        put(bytes, 80, count - 2);
+        put(bytes, 112, first + 2);
+        let entries = 112 + 32 * runs;
+        bytes.drain(entries..entries + 2 * 16);
+    });
+    assert_eq!(Model::of(&Node::open(&forgets).unwrap().log), model);
+}
+
+/// What is said to stand behind the seal, or in another file, is not believed.
+#[test]
+fn an_index_of_another_file_or_place_is_no_index() {
+    let (disk, model, files) = log_with_indexes(14);
+    let (_, right) = cost_of_opening(&disk.fork(1));
+    let mut changes: Vec<(usize, u64)> = vec![(24, 1), (32, 1), (40, 1), (48, 512), (56, 1)];
+    // The offset of the first entry.
+    let runs = get(&disk.content(&files[1]).unwrap(), 88) as usize;
+    changes.push((112 + 32 * runs, 1 << 20));
+    for (at, more) in changes {
+        let other = forge(&disk, &files[1], |bytes| {
+            let value = get(bytes, at) + more;
+            put(bytes, at, value);
+        });
+        let (_, all) = cost_of_opening(&other.fork(1));
+        assert!(
+            all > right + OPTIONS.segment_bytes / 2,
+            "field {at}: {all} bytes are read, {right} with a right index"
+        );
+        assert_eq!(Model::of(&Node::open(&other).unwrap().log), model, "field {at}");
+    }
+}
+
+/// An index longer than its segment is not even read.
+#[test]
+fn an_index_longer_than_its_segment_is_not_read() {
+    let (disk, model, files) = log_with_indexes(14);
+    let long = disk.fork(1);
+    let file = raftwright_wal::Disk::open(&long, &files[0]).unwrap();
+    raftwright_wal::DiskFile::write_at(&file, &vec![1; 1 << 20], 0).unwrap();
+    let (_, bytes) = cost_of_opening(&long);
+    assert!(bytes < 1 << 20, "{bytes} bytes are read");
+    assert_eq!(Model::of(&Node::open(&long).unwrap().log), model);
+}
+
+/// A seal that is lost or damaged is written again, whether there is an index or not: it is what shows that what follows is missing.
+#[test]
+fn a_lost_seal_is_made_up_for() {
+    let (disk, model, files) = log_with_indexes(14);
+    for (which, with_index) in [(0, true), (0, false), (files.len() - 1, true), (files.len() - 1, false)] {
+        let segment = files[which].with_extension("seg");
+        let whole = disk.content(&segment).unwrap();
+        let seal = whole.chunks(512).rposition(|sector| sector.iter().any(|byte| *byte != 0)).unwrap() * 512;
+        for damage in [vec![0; 512], vec![0xEE; 512]] {
+            let image = disk.fork(1);
+            image.overwrite(&segment, seal as u64, &damage);
+            if !with_index {
+                files.iter().for_each(|path| image.lose(path));
+            }
+            assert_eq!(Model::of(&Node::open(&image).unwrap().log), model);
+            assert!(image.durable_content(&segment).unwrap() == whole, "segment {which}, index {with_index}");
+            let later =
+                disk.files().into_iter().filter(|path| path.extension() == segment.extension() && *path > segment);
+            later.for_each(|path| image.lose(&path));
+            assert!(matches!(Node::open(&image), Err(raftwright_wal::OpenError::DataLoss { .. })));
+        }
+    }
+}
+
+/// A segment of another past of the same node, as a restored copy of the directory has it: the chain of checksums does not lead
+/// there, and an index beside the segment before it does not bridge the gap.
+#[test]
+fn a_segment_of_another_past_is_refused_with_indexes_too() {
+    let disk = SimDisk::new(1);
+    let mut node = Node::open(&disk).unwrap();
+    node.done(Op::Vote(vec![1].into()));
+    node.done(Op::Append(vec![entry(1, 1, 100)]));
+    drop(node);
+    disk.power_cut(Loss::Everything);
+    let life = |disk: &SimDisk, len: usize| {
+        let mut node = Node::open(disk).unwrap();
+        node.done(Op::Append(vec![entry(1, 2, len)]));
+        for index in 3..=8 {
+            node.done(Op::Append(vec![entry(1, index, 1500)]));
+        }
+        while node.writer.housekeep() {}
+        node.writer.close().unwrap();
+        drop(node);
+        disk.power_cut(Loss::Nothing);
+    };
+    let other = disk.fork(1);
+    life(&disk, 1000);
+    life(&other, 1001);
+    let second = indexes(&disk)[0].with_file_name("0000000002.seg");
+    disk.overwrite(&second, 0, &other.content(&second).unwrap());
+    let error = Node::open(&disk).err().map(|error| error.to_string());
+    assert!(error.as_ref().is_some_and(|error| error.contains("does not continue")), "{error:?}");
+}
