@@ -12,6 +12,7 @@ mod harness;
 mod history;
 mod indexes;
 mod inspect;
+mod lies;
 mod limits;
 mod snapshots;
 mod suite;
