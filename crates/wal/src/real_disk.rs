@@ -179,4 +179,22 @@ mod tests {
         assert!(std::fs::read(&path).unwrap() == model);
         assert!(file.direct_for(AlignedBuffer::of(&[1; SECTOR]).content(), 100).is_none(), "not at a sector");
     }
+
+    /// A file that takes the flag and wants another alignment is written through the cache, from its first refusal on.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_wants_another_alignment_is_written_through_the_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        // The system calls whatever is no number an invalid argument here, as it does what is not aligned elsewhere.
+        let strict = OpenOptions::new().write(true).open("/proc/self/oom_score_adj").unwrap();
+        let file = RealFile { direct: Some(strict), ..RealFile::cached(create(&path).unwrap()) };
+        let content = AlignedBuffer::of(&[b'x'; SECTOR]);
+        assert!(file.direct_for(content.content(), 0).is_some());
+        file.write_at(content.content(), 0).unwrap();
+        assert!(file.direct_for(content.content(), 0).is_none(), "it is not tried again");
+        file.write_at(content.content(), 512).unwrap();
+        file.sync_data().unwrap();
+        assert!(std::fs::read(&path).unwrap() == [b'x'; 2 * SECTOR]);
+    }
 }

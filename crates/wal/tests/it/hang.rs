@@ -33,10 +33,25 @@ enum Hangs {
     AtSyncs,
 }
 
+/// How far a write of zeroes has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Zeroes {
+    /// None is held, and none will be.
+    #[default]
+    Pass,
+    /// The next one will be.
+    HoldNext,
+    Held,
+    Released,
+    Written,
+}
+
 #[derive(Default)]
 struct Gate {
     hangs: Mutex<Hangs>,
     changed: Condvar,
+    /// One write of zeroes that is held.
+    zeroes: Mutex<Zeroes>,
     /// What happens between the decision to read and the read, once each.
     before_reads: Mutex<VecDeque<Box<dyn FnOnce() + Send>>>,
 }
@@ -49,6 +64,16 @@ struct HangDisk {
 }
 
 impl HangDisk {
+    fn set_zeroes(&self, zeroes: Zeroes) {
+        *self.gate.zeroes.lock().unwrap() = zeroes;
+        self.gate.changed.notify_all();
+    }
+
+    fn wait_for_zeroes(&self, zeroes: Zeroes) {
+        let now = self.gate.zeroes.lock().unwrap();
+        drop(self.gate.changed.wait_while(now, |now| *now != zeroes).unwrap());
+    }
+
     fn new() -> Self {
         Self { disk: SimDisk::new(1), gate: Arc::default() }
     }
@@ -110,7 +135,18 @@ impl Disk for HangDisk {
 
 impl DiskFile for HangFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
+        let mut zeroes = self.gate.zeroes.lock().unwrap();
+        if *zeroes != Zeroes::HoldNext || bytes.iter().any(|byte| *byte != 0) {
+            drop(zeroes);
+            return self.file.write_at(bytes, offset);
+        }
+        *zeroes = Zeroes::Held;
+        self.gate.changed.notify_all();
+        let mut zeroes = self.gate.changed.wait_while(zeroes, |zeroes| *zeroes != Zeroes::Released).unwrap();
+        let written = self.file.write_at(bytes, offset);
+        *zeroes = Zeroes::Written;
+        self.gate.changed.notify_all();
+        written
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -281,4 +317,45 @@ fn a_read_is_overtaken_again_and_again() {
     disk.disk.overwrite(&segment, 1024, &vec![0; 7000]);
     let damaged = log.read(1..4, usize::MAX).unwrap_err();
     assert!(matches!(damaged, ReadError::Damaged { index: 1, .. }), "{damaged}");
+}
+
+/// A log is dropped while zeroes for its next segment hang in the disk, and opened again. When the disk goes on, they land on nothing
+/// that the second log has written, though it has made and filled segments under the same names.
+#[test]
+fn zeroes_of_a_log_that_is_gone_land_on_nothing() {
+    let disk = HangDisk::new();
+    let options = DataDirOptions { node_id: 1, random: 5 };
+    let opened = || {
+        let dir = DataDir::open(disk.clone(), Path::new(ROOT), options).unwrap();
+        WalLog::<Standard, _>::open(Arc::new(dir), OPTIONS).unwrap().0
+    };
+    let bell = Arc::new(Bell::default());
+    let token = |write| IOFlushed::new(WriteId(write), Arc::clone(&bell) as Arc<_>);
+    let mut first = opened();
+    disk.set_zeroes(Zeroes::HoldNext);
+    first.save_vote(&Vote::new_committed(1, 1), token(0));
+    // More than the half of a segment: the next one is zeroed.
+    first.append((1..=20).map(entry).collect(), token(1));
+    bell.wait_for(2);
+    disk.wait_for_zeroes(Zeroes::Held);
+    let end = first.end();
+    drop(first);
+    end.wait();
+
+    let mut second = opened();
+    for (write, from) in (21..200).step_by(10).enumerate() {
+        second.append((from..from + 10).map(entry).collect(), token(write as u64));
+        bell.wait_for(3 + write);
+    }
+    let segments =
+        |disk: &SimDisk| disk.files().iter().filter(|path| path.extension().is_some_and(|end| end == "seg")).count();
+    assert!(segments(&disk.disk) > 3, "the name of the spare was used again and again");
+    disk.set_zeroes(Zeroes::Released);
+    disk.wait_for_zeroes(Zeroes::Written);
+    let held = |log: &WalLog<Standard, HangDisk>| log.raw().read(1..201, usize::MAX).unwrap().len();
+    assert_eq!(held(&second), 200, "each with the checksum that it was written with");
+    let end = second.end();
+    drop(second);
+    end.wait();
+    assert_eq!(held(&opened()), 200);
 }
