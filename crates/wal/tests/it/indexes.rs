@@ -265,12 +265,14 @@ fn an_index_with_another_leader_is_found_out_when_the_log_goes_back_to_its_entri
 fn an_index_that_leaves_out_the_first_entries_is_no_index() {
     let (disk, model, files) = log_with_indexes(14);
     let forgets = forge(&disk, &files[0], |bytes| {
-        let (first, count, runs) = (get(bytes, 72), get(bytes, 80), get(bytes, 88) as usize);
+        let (first, count, runs) = (get(bytes, 72), get(bytes, 80), get(bytes, 88));
+        assert_eq!(count, runs, "each has its leader");
         put(bytes, 72, first + 2);
         put(bytes, 80, count - 2);
-        put(bytes, 112, first + 2);
-        let entries = 112 + 32 * runs;
+        put(bytes, 88, runs - 2);
+        let entries = 112 + 32 * runs as usize;
         bytes.drain(entries..entries + 2 * 16);
+        bytes.drain(112..112 + 2 * 32);
     });
     assert_eq!(Model::of(&Node::open(&forgets).unwrap().log), model);
 }
@@ -334,10 +336,10 @@ fn a_lost_seal_is_made_up_for() {
     }
 }
 
-/// A segment of another past of the same node, as a restored copy of the directory has it: the chain of checksums does not lead
+/// Segments of another past of the same node, as a restored copy of the directory has it: the chain of checksums does not lead
 /// there, and an index beside the segment before it does not bridge the gap.
 #[test]
-fn a_segment_of_another_past_is_refused_with_indexes_too() {
+fn segments_of_another_past_are_refused_with_indexes_too() {
     let disk = SimDisk::new(1);
     let mut node = Node::open(&disk).unwrap();
     node.done(Op::Vote(vec![1].into()));
@@ -358,8 +360,10 @@ fn a_segment_of_another_past_is_refused_with_indexes_too() {
     let other = disk.fork(1);
     life(&disk, 1000);
     life(&other, 1001);
-    let second = indexes(&disk)[0].with_file_name("0000000002.seg");
-    disk.overwrite(&second, 0, &other.content(&second).unwrap());
+    for number in 2..=3 {
+        let path = indexes(&disk)[0].with_file_name(format!("000000000{number}.seg"));
+        disk.overwrite(&path, 0, &other.content(&path).unwrap());
+    }
     let error = Node::open(&disk).err().map(|error| error.to_string());
     assert!(error.as_ref().is_some_and(|error| error.contains("does not continue")), "{error:?}");
 }
