@@ -131,7 +131,6 @@ async fn a_new_cluster_is_begun_whole_or_can_be_begun_again() {
         }
     }
     assert!(seen.iter().all(|count| *count > 10), "every state is left by some crash: {seen:?}");
-    println!("crashes of {steps} steps: {seen:?} left the old server, one that has left its cluster, the new one");
 }
 
 /// Each write, sync and change of a name fails once. Whoever is told that nothing has changed finds that nothing has; whoever is
