@@ -45,9 +45,11 @@ struct Competitor {
     open: fn(&Path, Load) -> Box<dyn Session>,
 }
 
-const COMPETITORS: [Competitor; 7] = [
+const COMPETITORS: [Competitor; 9] = [
     Competitor { name: "raftwright-wal", open: ours::open },
     Competitor { name: "raftwright-wal, zeroed before", open: ours::open_zeroed },
+    Competitor { name: "raftwright-wal, by its thread", open: ours::open_submitting },
+    Competitor { name: "raftwright-wal, by its thread, zeroed before", open: ours::open_zeroed_submitting },
     Competitor { name: "bare loop", open: bare::open },
     Competitor { name: "bare loop, zeroing counted", open: bare::open_unzeroed },
     Competitor { name: "raft-engine, no compression", open: engine::open_plain },

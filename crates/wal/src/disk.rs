@@ -49,6 +49,12 @@ pub trait DiskFile: Send + Sync + 'static {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Makes all that was written to this file durable, and as much of its metadata as reading it back needs.
     fn sync_data(&self) -> io::Result<()>;
+    /// As [`write_at`](Self::write_at) and [`sync_data`](Self::sync_data), for these bytes: they are durable when this returns. What
+    /// else was written to the file need not be.
+    fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(bytes, offset)?;
+        self.sync_data()
+    }
     /// A hint that these bytes should be on their way to the media now, so that a later sync has less to wait for. Nothing
     /// is durable by it, and it waits for nothing.
     fn write_behind(&self, offset: u64, len: u64) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! [`Disk`] trait.
 
 mod aligned;
+mod answers;
 mod data_dir;
 mod disk;
 mod end;
@@ -18,12 +19,14 @@ mod log;
 mod meta;
 mod metrics;
 mod options;
+mod pace;
 mod plan;
 mod platform;
 mod read_queue;
 mod real_disk;
 mod record;
 mod recovery;
+mod seat;
 mod segments;
 mod snapshots;
 mod stopped;
@@ -49,6 +52,7 @@ pub use options::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions};
 pub use read_queue::READS_MAX;
 pub use real_disk::{RealDisk, RealFile, RealLock};
 pub use record::{APPEND_ENTRIES_MAX, Extent, Op, PAYLOAD_BYTES_MAX, RawEntry, RawLogId, VOTE_BYTES_MAX};
+pub use seat::Submitted;
 pub use snapshots::{
     DamagedSnapshot, SNAPSHOT_BLOCK_BYTES, SNAPSHOT_BLOCK_BYTES_MAX, SNAPSHOT_FEATURES, SNAPSHOT_META_BYTES_MAX,
     SNAPSHOT_VERSION, SNAPSHOT_VERSION_MIN, SnapshotDir, SnapshotError, SnapshotFile, SnapshotInfo, SnapshotReader,

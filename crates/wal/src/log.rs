@@ -96,6 +96,8 @@ pub(crate) struct State<F, T> {
     pub(crate) full: bool,
     /// How many queued writes wake the thread that waits for [`Shared::wake`]; `None` while none waits.
     pub(crate) wakes_at: Option<usize>,
+    /// The writer's thread waits, and what can wait has been done.
+    pub(crate) asleep: bool,
     /// Told when the queue stops being empty, and when the log is closed.
     pub(crate) on_work: Option<Arc<dyn Fn() + Send + Sync>>,
     pub(crate) next_number: u64,
@@ -152,12 +154,27 @@ impl<F, T> Shared<F, T> {
         }
     }
 
+    /// Tells the writer's thread that a caller has written a batch, if it knows no work any more: what follows from batches
+    /// when there is time is its own.
+    pub(crate) fn tell_written(&self) {
+        let asleep = self.lock().asleep;
+        if asleep {
+            self.wake.notify_one();
+        }
+    }
+
     /// Tells the driver of the writer what was queued, if it waits for that.
-    fn tell_queued(&self, mut state: MutexGuard<'_, State<F, T>>, was_empty: bool) {
-        let queued = state.queue.len();
-        self.queued.store(queued, Ordering::Release);
+    fn tell_queued(&self, state: MutexGuard<'_, State<F, T>>, was_empty: bool) {
         let on_work = state.on_work.as_ref().filter(|_| was_empty).map(Arc::clone);
-        let wakes = state.wakes_at.is_some_and(|at| queued >= at);
+        self.wake_for_queued(state);
+        if let Some(on_work) = on_work {
+            on_work();
+        }
+    }
+
+    /// Wakes the writer's thread if it waits for as much as is queued.
+    fn wake_for_queued(&self, mut state: MutexGuard<'_, State<F, T>>) {
+        let wakes = state.wakes_thread();
         if wakes {
             state.wakes_at = None;
         }
@@ -165,9 +182,11 @@ impl<F, T> Shared<F, T> {
         if wakes {
             self.wake.notify_one();
         }
-        if let Some(on_work) = on_work {
-            on_work();
-        }
+    }
+
+    /// Tells the writer's thread of what was submitted unheard.
+    pub(crate) fn tell_submitted(&self) {
+        self.wake_for_queued(self.lock());
     }
 }
 
@@ -184,6 +203,9 @@ impl<F, T: Completion> Shared<F, T> {
         }
     }
 }
+
+/// The state with a write in its queue, and whether that was empty before.
+type Behind<'a, D, T> = (MutexGuard<'a, State<<D as Disk>::File, T>>, bool);
 
 /// A log. Clones are handles of the same log.
 pub struct Log<D: Disk, T: Completion> {
@@ -212,6 +234,21 @@ impl<D: Disk, T: Completion> Log<D, T> {
     }
 
     fn submit_as(&self, op: Op, token: T, admission: Admission) -> Result<(), Refused<T>> {
+        let Some((state, was_empty)) = self.queue(op, token, admission)? else { return Ok(()) };
+        self.shared.tell_queued(state, was_empty);
+        Ok(())
+    }
+
+    /// As [`submit`](Self::submit), by a caller that writes it itself or calls [`Shared::tell_submitted`]; false if it need do
+    /// neither, since the writer's thread is awake.
+    pub(crate) fn submit_unheard(&self, op: Op, token: T) -> Result<bool, Refused<T>> {
+        let queued = self.queue(op, token, Admission::WithRoom)?;
+        Ok(queued.is_some_and(|(state, _)| state.wakes_thread()))
+    }
+
+    /// Queues a write, and tells nobody. `None` if it was completed with an error; otherwise the state, and whether the queue was
+    /// empty.
+    fn queue(&self, op: Op, token: T, admission: Admission) -> Result<Option<Behind<'_, D, T>>, Refused<T>> {
         let mut state = self.shared.lock();
         let stopped = match &state.phase {
             Phase::Open => None,
@@ -221,15 +258,15 @@ impl<D: Disk, T: Completion> Log<D, T> {
         if let Some(error) = stopped {
             drop(state);
             token.complete(Err(error));
-            return Ok(());
+            return Ok(None);
         }
         if let Err(error) = state.check(&op, &self.shared.options, admission) {
             return Err(Refused { token, error });
         }
         let was_empty = state.queue.is_empty();
         state.take(op, token, &self.shared.options);
-        self.shared.tell_queued(state, was_empty);
-        Ok(())
+        self.shared.queued.store(state.queue.len(), Ordering::Release);
+        Ok(Some((state, was_empty)))
     }
 
     /// As [`submit`](Self::submit), for callers that have no way to be refused: the order of writes is a promise, so a
@@ -355,6 +392,11 @@ impl<D: Disk, T: Completion> Log<D, T> {
 }
 
 impl<F, T> State<F, T> {
+    /// The writer's thread waits for as much as is queued.
+    fn wakes_thread(&self) -> bool {
+        self.wakes_at.is_some_and(|at| self.queue.len() >= at)
+    }
+
     fn check(&self, op: &Op, options: &WalOptions, admission: Admission) -> Result<(), SubmitError> {
         let (ops, bytes) = (self.queue.len(), self.queued_bytes);
         let factor = if matches!(op, Op::Append(_)) { 1 } else { RESERVE_FACTOR };

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Number of buckets of a [`FlushTimes`].
 pub const FLUSH_BUCKETS: usize = 24;
 
-/// How long flushes took: bucket `i` counts those below 2^i microseconds that are in no bucket before, the last one all
+/// How long it took to write batches and flush them: bucket `i` counts those below 2^i microseconds that are in no bucket before, the last one all
 /// that took longer. Empty where whoever drives the writer does not measure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlushTimes {
@@ -53,7 +53,7 @@ pub struct WalMetrics {
     pub segments_begun: u64,
     /// Segments that were removed or used again.
     pub segments_removed: u64,
-    /// How long flushes took.
+    /// How long it took to write batches and flush them.
     pub flush_times: FlushTimes,
     /// Writes that wait for the writer now.
     pub queue_writes: usize,
@@ -83,6 +83,11 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn add(counter: &AtomicU64, count: usize) {
         counter.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// Batches that were made durable so far.
+    pub(crate) fn batches(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
     }
 
     pub(crate) fn flush_took(&self, time: Duration) {

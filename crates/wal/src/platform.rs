@@ -57,6 +57,34 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
     Ok(())
 }
 
+/// Positioned write of all bytes that are durable when it returns: one system call, where a write and a sync are two.
+#[cfg(target_os = "linux")]
+pub(crate) fn write_durably_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+    let mut done = 0;
+    while done < bytes.len() {
+        let rest = [io::IoSlice::new(&bytes[done..])];
+        match pwritev2(file, &rest, offset + done as u64, ReadWriteFlags::DSYNC) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => done += n,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Others have no such call.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn write_durably_at(_file: &File, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// True when the system does not know the call, or not for this file.
+pub(crate) fn is_unknown(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+}
+
 /// Opens a file once more so that writes go around the system's cache, if the system can do that for this file.
 #[cfg(target_os = "linux")]
 pub(crate) fn open_direct(path: &Path) -> Option<File> {

@@ -119,6 +119,18 @@ impl DiskFile for RealFile {
         platform::write_all_at(&self.file, bytes, offset)
     }
 
+    fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if let Some(direct) = self.direct_for(bytes, offset) {
+            match platform::write_durably_at(direct, bytes, offset) {
+                // The two calls that it stands for find out which of its two reasons this has.
+                Err(error) if platform::is_misaligned(&error) || platform::is_unknown(&error) => {}
+                written => return written,
+            }
+        }
+        self.write_at(bytes, offset)?;
+        self.sync_data()
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         platform::read_at(&self.file, buffer, offset)
     }

@@ -180,6 +180,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         queued_bytes: 0,
         full: false,
         wakes_at: None,
+        asleep: false,
         on_work: None,
         next_number: 0,
         index,
@@ -278,17 +279,27 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     /// # Errors
     /// The media failed. The log is poisoned, and all tokens have been completed with this error.
     pub fn write_batch(&mut self) -> Result<usize, WalError> {
+        self.begin_batch(Step::Written)
+    }
+
+    /// As [`write_batch`](Self::write_batch) and [`sync`](Self::sync), with one call of the operating system where it has one
+    /// for both.
+    ///
+    /// # Errors
+    /// As those of both.
+    pub fn write_batch_durably(&mut self) -> Result<usize, WalError> {
+        self.begin_batch(Step::Durable)
+    }
+
+    fn begin_batch(&mut self, step: Step) -> Result<usize, WalError> {
         debug_assert_eq!(self.step, Step::Idle, "the batch before is complete");
         self.require_running()?;
         let (batch, committed) = self.held.take().unwrap_or_else(|| self.take_queued());
         if batch.is_empty() {
             return Ok(0);
         }
-        match self.write(&batch, committed) {
-            Ok(()) => {
-                self.step = Step::Written;
-                Ok(batch.len())
-            }
+        match self.write(&batch, committed, step) {
+            Ok(()) => Ok(batch.len()),
             Err(Unwritten::NoRoom) => {
                 self.held = Some((batch, committed));
                 self.set_full(true);
@@ -367,15 +378,12 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         true
     }
 
-    /// All three steps of one batch, if anything is queued.
+    /// Writes, syncs and completes one batch, if anything is queued.
     ///
     /// # Errors
-    /// As those of the steps.
+    /// As those of [`write_batch_durably`](Self::write_batch_durably).
     pub fn run_batch(&mut self) -> Result<usize, WalError> {
-        if self.write_batch()? == 0 {
-            return Ok(0);
-        }
-        self.sync()?;
+        self.write_batch_durably()?;
         Ok(self.complete())
     }
 
@@ -483,7 +491,8 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         (batch, known.min(last))
     }
 
-    fn write(&mut self, batch: &[Taken], committed: Option<u64>) -> Result<(), Unwritten> {
+    /// Writes a batch as far as this step.
+    fn write(&mut self, batch: &[Taken], committed: Option<u64>, step: Step) -> Result<(), Unwritten> {
         let (mut records, mut payload) = (0, 0);
         for queued in batch {
             records += if let Op::Append(entries) = &queued.op { entries.len() } else { 1 };
@@ -502,10 +511,10 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         // Not before: the header of a new segment says what holds without this batch.
         self.vote = vote;
         self.committed = self.committed.max(committed);
-        self.encode(batch, records, len as usize).map_err(Unwritten::Failed)
+        self.encode(batch, records, len as usize, step).map_err(Unwritten::Failed)
     }
 
-    fn encode(&mut self, batch: &[Taken], records: usize, len: usize) -> Result<(), DiskError> {
+    fn encode(&mut self, batch: &[Taken], records: usize, len: usize, step: Step) -> Result<(), DiskError> {
         let Active { position, before, .. } = self.active;
         self.encoder.begin(records, len, self.active.header.salt, position, before);
         for queued in batch {
@@ -545,10 +554,18 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         };
         let (bytes, after) = self.encoder.end(&trailer);
         let segment = &self.active.segment;
-        segment.file.write_at(bytes, position).map_err(|error| DiskError::new("write", &segment.path, &error))?;
+        let (action, written) = match step {
+            Step::Durable => ("write and sync", segment.file.write_durably_at(bytes, position)),
+            Step::Idle | Step::Written => ("write", segment.file.write_at(bytes, position)),
+        };
+        written.map_err(|error| DiskError::new(action, &segment.path, &error))?;
         Counters::add(&self.shared.counters.bytes, bytes.len());
         self.active.position += bytes.len() as u64;
         self.active.before = after;
+        if step == Step::Durable {
+            self.durable_through = self.next_batch;
+        }
+        self.step = step;
         self.next_batch += 1;
         self.marked = false;
         Ok(())

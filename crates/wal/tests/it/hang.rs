@@ -26,7 +26,7 @@ raftwright_traits::declare_raft_types!(
 
 /// What a disk does when it is asked to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Hangs {
+pub(crate) enum Hangs {
     #[default]
     Nowhere,
     AtReads,
@@ -58,7 +58,7 @@ struct Gate {
 
 /// A simulated disk whose reads or syncs do not return for as long as a test wants it.
 #[derive(Clone)]
-struct HangDisk {
+pub(crate) struct HangDisk {
     disk: SimDisk,
     gate: Arc<Gate>,
 }
@@ -74,17 +74,17 @@ impl HangDisk {
         drop(self.gate.changed.wait_while(now, |now| *now != zeroes).unwrap());
     }
 
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { disk: SimDisk::new(1), gate: Arc::default() }
     }
 
-    fn set(&self, hangs: Hangs) {
+    pub(crate) fn set(&self, hangs: Hangs) {
         *self.gate.hangs.lock().unwrap() = hangs;
         self.gate.changed.notify_all();
     }
 }
 
-struct HangFile {
+pub(crate) struct HangFile {
     file: <SimDisk as Disk>::File,
     gate: Arc<Gate>,
 }

@@ -1,0 +1,80 @@
+//! Telling the callers of large batches.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SendError, SyncSender, sync_channel};
+
+use crate::error::OpenError;
+use crate::log::Completion;
+use crate::thread::spawn;
+
+/// Most batches whose callers wait to be told. With so many the writer waits, and so does every batch behind them.
+const UNTOLD_MAX: usize = 4;
+
+/// From how many callers on a batch's callers are told by a thread of their own.
+const MANY: usize = 8;
+
+/// A thread that tells the callers of large batches. Waking a caller can take longer than its share of a flush; so while some
+/// are told, the next batch is already being written.
+pub(crate) struct Answers<T> {
+    batches: SyncSender<Vec<T>>,
+    untold: Arc<AtomicUsize>,
+}
+
+impl<T: Completion> Answers<T> {
+    pub(crate) fn spawn() -> Result<Self, OpenError> {
+        let (batches, durable) = sync_channel::<Vec<T>>(UNTOLD_MAX);
+        let untold = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&untold);
+        spawn("raftwright-told", move || {
+            for batch in durable {
+                batch.into_iter().for_each(|token| token.complete(Ok(())));
+                count.fetch_sub(1, Ordering::Release);
+            }
+        })?;
+        Ok(Self { batches, untold })
+    }
+
+    /// Whether a batch with so many callers goes this way. A small one does if it would overtake another.
+    pub(crate) fn take(&self, callers: usize) -> bool {
+        callers >= MANY || self.untold.load(Ordering::Acquire) > 0
+    }
+
+    pub(crate) fn complete(&self, batch: Vec<T>) {
+        self.untold.fetch_add(1, Ordering::Relaxed);
+        if let Err(SendError(batch)) = self.batches.send(batch) {
+            // The thread ended in a panic of a caller's code.
+            batch.into_iter().for_each(|token| token.complete(Ok(())));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::WalError;
+
+    /// While the first batch's callers are being told, so many others may wait; the writer waits with the next one.
+    #[test]
+    fn batches_whose_callers_wait_are_bounded() {
+        use std::sync::mpsc::TrySendError;
+        type Told = Box<dyn FnOnce(Result<(), WalError>) + Send>;
+        let answers = Answers::<Told>::spawn().unwrap();
+        let ((entered, has_entered), (leave, may_leave), (tell, told)) =
+            (sync_channel(1), sync_channel(1), sync_channel(4));
+        let first: Told = Box::new(move |_| {
+            entered.send(()).unwrap();
+            may_leave.recv().unwrap();
+        });
+        answers.complete(vec![first]);
+        has_entered.recv().unwrap();
+        for number in 1..=4 {
+            let tell = tell.clone();
+            answers.complete(vec![Box::new(move |_| tell.send(number).unwrap())]);
+        }
+        assert!(matches!(answers.batches.try_send(Vec::new()), Err(TrySendError::Full(_))));
+        leave.send(()).unwrap();
+        drop(tell);
+        assert!(told.iter().eq(1..=4), "in their order");
+    }
+}

@@ -1,0 +1,259 @@
+//! Callers that wait for their writes, and write them themselves where nobody else does.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use raftwright_wal::testing::SimDisk;
+use raftwright_wal::{
+    Completion, DataDir, DataDirOptions, Disk, Log, Op, Opened, RealDisk, WalError, WalOptions, WalThread, open,
+};
+
+use crate::hang::{HangDisk, Hangs};
+use crate::harness::{OPTIONS, ROOT, entry};
+
+/// What became of a write, and on which thread that was said.
+type Said = (u64, ThreadId, Result<(), WalError>);
+
+/// Says what became of its write, and does something else then, if so.
+struct Token {
+    index: u64,
+    told: SyncSender<Said>,
+    then: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Completion for Token {
+    fn complete(self, result: Result<(), WalError>) {
+        let _ = self.told.send((self.index, thread::current().id(), result));
+        if let Some(then) = self.then {
+            then();
+        }
+    }
+}
+
+/// What is said next. Whoever is forgotten waits for ever; a minute is for ever here.
+fn hear(heard: &Receiver<Said>) -> Said {
+    heard.recv_timeout(Duration::from_secs(60)).expect("nobody is forgotten")
+}
+
+/// Waits until this holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let held = (0..1_000_000).any(|_| {
+        thread::yield_now();
+        holds()
+    });
+    assert!(held, "{what}");
+}
+
+fn token(index: u64, told: &SyncSender<Said>) -> Token {
+    Token { index, told: told.clone(), then: None }
+}
+
+fn append(index: u64) -> Op {
+    Op::Append(vec![entry(0, index, 300)])
+}
+
+fn opened<D: Disk>(disk: D, path: &Path, options: WalOptions) -> (Log<D, Token>, WalThread<D, Token>) {
+    let dir = DataDir::open(disk, path, DataDirOptions { node_id: 1, random: 42 }).unwrap();
+    let Opened { log, writer, .. } = open(Arc::new(dir), options).unwrap();
+    (log, WalThread::spawn(writer).unwrap())
+}
+
+/// Appends until the calling thread has written one by itself, and returns the index behind it. The log's thread may be at
+/// work when a write comes, of its own; then it is asked once more.
+fn write_until_alone<D: Disk>(wal: &WalThread<D, Token>, first: u64) -> u64 {
+    let (told, heard) = sync_channel(1);
+    for index in first..first + 5_000 {
+        wal.submit(append(index), token(index, &told)).map_err(|refused| refused.error).unwrap().write();
+        let (said, by, result) = hear(&heard);
+        assert_eq!(said, index);
+        result.unwrap();
+        if by == thread::current().id() {
+            return index + 1;
+        }
+    }
+    panic!("a caller that is alone never wrote by itself");
+}
+
+fn check<D: Disk>(log: &Log<D, Token>, end: u64) {
+    let entries = log.read(1..end, usize::MAX).unwrap();
+    assert_eq!(entries.len() as u64, end - 1);
+    entries.iter().zip(1..).for_each(|(read, index)| assert_eq!(*read, entry(0, index, 300)));
+}
+
+#[test]
+fn a_caller_that_is_alone_writes_by_itself_and_what_it_wrote_is_there() {
+    let root = tempfile::tempdir().unwrap();
+    let (log, wal) = opened(RealDisk, root.path(), OPTIONS);
+    let mut next = 1;
+    for _ in 0..100 {
+        next = write_until_alone(&wal, next);
+    }
+    check(&log, next);
+    let metrics = log.metrics();
+    assert_eq!((metrics.writes, metrics.flush_times.count(), metrics.queue_writes), (next - 1, metrics.batches, 0));
+    let end = log.end();
+    drop(wal);
+    end.wait();
+    drop(log);
+    check(&opened(RealDisk, root.path(), OPTIONS).0, next);
+}
+
+/// Callers of all kinds at once: those who wait, those who do not, and those who change their minds. Nobody is forgotten,
+/// nobody is told out of turn, and segments are changed under all of them.
+#[test]
+fn callers_of_all_kinds_share_a_log() {
+    let root = tempfile::tempdir().unwrap();
+    let options = WalOptions { first_segment_bytes: 16 << 10, segment_bytes: 64 << 10, ..OPTIONS };
+    let (log, wal) = opened(RealDisk, root.path(), options);
+    let (next, (all, order)) = (Mutex::new(1), sync_channel(12 * 150));
+    thread::scope(|scope| {
+        for kind in 0..12 {
+            let (log, wal, next, all) = (&log, &wal, &next, all.clone());
+            scope.spawn(move || {
+                let (told, heard) = sync_channel(1);
+                for round in 0..150 {
+                    let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+                    let (op, index, all) = (append(*next), *next, all.clone());
+                    let then = Box::new(move || all.send(index).unwrap());
+                    let token = Token { then: Some(then), ..token(index, &told) };
+                    *next += 1;
+                    if kind % 3 == 0 {
+                        log.submit(op, token).map_err(|refused| refused.error).unwrap();
+                        drop(next);
+                    } else {
+                        let submitted = wal.submit(op, token).map_err(|refused| refused.error).unwrap();
+                        drop(next);
+                        if kind % 3 == 1 || round % 2 == 0 {
+                            submitted.write();
+                        }
+                    }
+                    let (said, _, result) = hear(&heard);
+                    assert_eq!(said, index);
+                    result.unwrap();
+                }
+            });
+        }
+    });
+    drop(all);
+    assert_eq!(order.iter().collect::<Vec<_>>(), (1..=12 * 150).collect::<Vec<_>>(), "in the order of submission");
+    check(&log, 12 * 150 + 1);
+    // Whoever is alone again writes alone again.
+    write_until_alone(&wal, 12 * 150 + 1);
+}
+
+/// A log of one long segment on a simulated disk.
+fn on_sim_disk() -> (SimDisk, Log<SimDisk, Token>, WalThread<SimDisk, Token>) {
+    let disk = SimDisk::new(7);
+    let (log, wal) = opened(disk.clone(), Path::new(ROOT), WalOptions { segment_bytes: 4 << 20, ..OPTIONS });
+    (disk, log, wal)
+}
+
+/// True when the log's thread has said on the media that nothing comes behind the last batch: the last thing that it does
+/// before it sleeps.
+fn is_marked(disk: &SimDisk) -> bool {
+    let content = disk.content(&Path::new(ROOT).join("wal/0000000001.seg")).unwrap();
+    // The head of the last sector that was written: a mark has role 2.
+    let mut heads = content.chunks(512).filter(|sector| sector.starts_with(b"RWBH"));
+    heads.next_back().is_some_and(|sector| sector[4] == 2)
+}
+
+/// The log's thread does what follows from a caller's batch.
+#[test]
+fn what_can_wait_is_done_after_a_callers_batch_too() {
+    let (disk, _log, wal) = on_sim_disk();
+    let mut next = 1;
+    for _ in 0..3 {
+        next = write_until_alone(&wal, next);
+        until("the end is marked", || is_marked(&disk));
+    }
+}
+
+#[test]
+fn a_write_that_its_caller_leaves_alone_is_written_all_the_same() {
+    let (disk, _log, wal) = on_sim_disk();
+    let (told, heard) = sync_channel(1);
+    for index in 1..=20 {
+        drop(wal.submit(append(index), token(index, &told)).map_err(|refused| refused.error).unwrap());
+        let (said, by, result) = hear(&heard);
+        result.unwrap();
+        assert!(said == index && by != thread::current().id(), "not by the caller");
+        if index % 2 == 0 {
+            // Then the thread sleeps, and nothing but a caller wakes it.
+            until("the end is marked", || is_marked(&disk));
+        }
+    }
+}
+
+/// The disk hangs under a caller that writes. It alone hangs, with the log's thread.
+#[test]
+fn a_caller_that_hangs_in_its_write_holds_up_nobody_who_submits() {
+    let disk = HangDisk::new();
+    let (log, wal) = opened(disk.clone(), Path::new(ROOT), OPTIONS);
+    let next = write_until_alone(&wal, 1);
+    let (told, heard) = sync_channel(3);
+    disk.set(Hangs::AtSyncs);
+    thread::scope(|scope| {
+        let first = wal.submit(append(next), token(next, &told)).map_err(|refused| refused.error).unwrap();
+        scope.spawn(move || first.write());
+        log.submit(append(next + 1), token(next + 1, &told)).map_err(|refused| refused.error).unwrap();
+        // Returns at once, since somebody else writes or is about to.
+        until("somebody takes what is queued", || log.metrics().queue_writes <= 1);
+        let last = wal.submit(append(next + 2), token(next + 2, &told)).map_err(|refused| refused.error).unwrap();
+        last.write();
+        assert!(heard.try_recv().is_err() && !log.is_full());
+        disk.set(Hangs::Nowhere);
+        assert_eq!([0; 3].map(|_| hear(&heard).0), [next, next + 1, next + 2]);
+    });
+}
+
+/// A caller's code that panics when it is told takes the log with it, as it does on the log's own thread: everybody else is told so,
+/// and nobody waits for ever.
+#[test]
+fn a_panic_in_a_caller_that_writes_ends_the_log() {
+    let root = tempfile::tempdir().unwrap();
+    let (log, wal) = opened(RealDisk, root.path(), OPTIONS);
+    let mut next = write_until_alone(&wal, 1);
+    let (told, heard) = sync_channel(1);
+    let panicked = (0..5_000).any(|_| {
+        let caller = thread::current().id();
+        let then =
+            Box::new(move || assert_ne!(thread::current().id(), caller, "panics on purpose, where it writes itself"));
+        let token = Token { then: Some(then), ..token(next, &told) };
+        next += 1;
+        let submitted = wal.submit(append(next - 1), token).map_err(|refused| refused.error).unwrap();
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| submitted.write())).is_err() || {
+            hear(&heard).2.unwrap();
+            false
+        }
+    });
+    assert!(panicked, "it never wrote by itself");
+    hear(&heard).2.unwrap();
+    until("the log ends", || log.end().is_over());
+    for way in 0..2 {
+        match way {
+            0 => log.submit(append(next), token(next, &told)).map_err(|refused| refused.error).unwrap(),
+            _ => wal.submit(append(next), token(next, &told)).map_err(|refused| refused.error).unwrap().write(),
+        }
+        assert!(matches!(hear(&heard).2, Err(WalError::Closed)));
+    }
+    drop((log, wal));
+    check(&opened(RealDisk, root.path(), OPTIONS).0, next);
+}
+
+/// The media fails under a caller that writes: it is told like everybody else, and the log takes nothing more.
+#[test]
+fn a_caller_whose_write_fails_is_told() {
+    let disk = SimDisk::new(3);
+    let (log, wal) = opened(disk.clone(), Path::new(ROOT), OPTIONS);
+    let next = write_until_alone(&wal, 1);
+    let (told, heard): (_, Receiver<Said>) = sync_channel(1);
+    disk.fail_sync(0);
+    for index in [next, next + 1] {
+        wal.submit(append(index), token(index, &told)).map_err(|refused| refused.error).unwrap().write();
+        assert!(matches!(hear(&heard), (said, _, Err(WalError::Poisoned(_))) if said == index));
+    }
+    assert!(log.failure().is_some());
+}
