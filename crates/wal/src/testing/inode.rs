@@ -40,7 +40,7 @@ impl Random {
 }
 
 /// A change that was not synced.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Pending {
     Write { offset: usize, bytes: Vec<u8> },
     Grow { len: usize },
@@ -87,6 +87,40 @@ impl Inode {
         for pending in std::mem::take(&mut self.pending) {
             apply(&mut self.durable, pending);
         }
+    }
+
+    /// Makes the last write durable, and of what came before only the file's length and what must be gone where it stands. Other
+    /// sectors that wait go on waiting.
+    pub(super) fn sync_last(&mut self) {
+        if self.pending.contains(&Pending::Empty) {
+            return self.sync();
+        }
+        let Some(Pending::Write { offset, bytes }) = self.pending.pop() else { return };
+        let end = offset + bytes.len();
+        let mut waiting = Vec::new();
+        for pending in std::mem::take(&mut self.pending) {
+            match pending {
+                Pending::Grow { .. } | Pending::Empty => apply(&mut self.durable, pending),
+                Pending::Write { offset: at, bytes: mut old } => {
+                    // What arrived later is not overwritten by what was meant to be there before.
+                    if at + old.len() > end {
+                        let behind = old.split_off(end.saturating_sub(at));
+                        waiting.push(Pending::Write { offset: at.max(end), bytes: behind });
+                    }
+                    old.truncate(offset.saturating_sub(at));
+                    if !old.is_empty() {
+                        waiting.push(Pending::Write { offset: at, bytes: old });
+                    }
+                }
+            }
+        }
+        self.pending = waiting;
+        put(&mut self.durable, offset, &bytes);
+    }
+
+    /// A sync of the last write that failed: as [`fail_sync`](Self::fail_sync), for its pages.
+    pub(super) fn fail_last(&mut self) {
+        self.pending.pop();
     }
 
     /// A sync that failed: the pages count as clean from now on, the process still sees them, the media never will.
@@ -164,5 +198,35 @@ fn put_some_sectors(content: &mut Vec<u8>, offset: usize, bytes: &[u8], random: 
             put(content, offset + at, &bytes[at..at + len]);
         }
         at += len;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes that wait beside, before, behind and across one that is made durable alone.
+    #[test]
+    fn a_write_that_is_durable_alone_leaves_the_others_waiting() {
+        let mut inode = Inode::default();
+        inode.grow(8 * SECTOR);
+        inode.sync();
+        for (at, len, fill) in [(0, 2, 1), (2, 4, 2), (3, 1, 3), (6, 2, 4)] {
+            inode.write(at * SECTOR, &vec![fill; len * SECTOR]);
+        }
+        inode.write(3 * SECTOR, &[9; 2 * SECTOR]);
+        inode.sync_last();
+        let sectors = |content: &[u8]| content.chunks(SECTOR).map(|sector| sector[0]).collect::<Vec<_>>();
+        assert_eq!(sectors(inode.durable()), [0, 0, 0, 9, 9, 0, 0, 0]);
+        assert_eq!(sectors(inode.live()), [1, 1, 2, 9, 9, 2, 4, 4]);
+        for (loss, left) in [(Loss::Everything, [0, 0, 0, 9, 9, 0, 0, 0]), (Loss::Nothing, [1, 1, 2, 9, 9, 2, 4, 4])] {
+            let mut cut = inode.clone();
+            cut.cut(loss, &mut Random(1));
+            assert_eq!(sectors(cut.live()), left, "{loss:?}");
+        }
+        inode.write(0, &[7; SECTOR]);
+        inode.fail_last();
+        inode.cut(Loss::Nothing, &mut Random(1));
+        assert_eq!(sectors(inode.live()), [1, 1, 2, 9, 9, 2, 4, 4], "what failed never arrives");
     }
 }

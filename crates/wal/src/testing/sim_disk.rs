@@ -509,6 +509,21 @@ impl SimFile {
     fn alive(&self, inner: &Inner) -> io::Result<()> {
         if inner.life == self.life && !inner.down { Ok(()) } else { Err(down()) }
     }
+
+    fn sync_with(&self, sync: fn(&mut Inode), fail: fn(&mut Inode)) -> io::Result<()> {
+        let mut inner = self.disk.lock_inner();
+        self.alive(&inner)?;
+        inner.step(|counts| &mut counts.syncs)?;
+        let failing = Inner::is_due(&mut inner.faults.failing_sync);
+        let inode = inner.inode_mut(self.inode)?;
+        if failing {
+            fail(inode);
+            inner.counts.faults += 1;
+            return Err(injected("the disk failed to sync"));
+        }
+        sync(inode);
+        Ok(())
+    }
 }
 
 impl DiskFile for SimFile {
@@ -540,6 +555,11 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
+    fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(bytes, offset)?;
+        self.sync_with(Inode::sync_last, Inode::fail_last)
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut inner = self.disk.lock_inner();
         self.alive(&inner)?;
@@ -553,16 +573,7 @@ impl DiskFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut inner = self.disk.lock_inner();
-        self.alive(&inner)?;
-        inner.step(|counts| &mut counts.syncs)?;
-        if Inner::is_due(&mut inner.faults.failing_sync) {
-            inner.counts.faults += 1;
-            inner.inode_mut(self.inode)?.fail_sync();
-            return Err(injected("the disk failed to sync"));
-        }
-        inner.inode_mut(self.inode)?.sync();
-        Ok(())
+        self.sync_with(Inode::sync, Inode::fail_sync)
     }
 
     fn len(&self) -> io::Result<u64> {
