@@ -1,8 +1,8 @@
 //! The durable log: segments, group commit, checksums, recovery by verdict.
 //!
 //! [`open`] gives a [`Log`] (submit writes, read entries) and a [`Writer`] (the plain machine that writes and syncs
-//! batches). In production a [`WalThread`] drives the writer; a simulator drives it itself. Everything goes through the
-//! [`Disk`] trait.
+//! batches). In production a [`WalThread`] drives the writer, or a caller that waits anyway ([`Submitted::write`]); a simulator
+//! drives it itself. Everything goes through the [`Disk`] trait.
 
 mod aligned;
 mod answers;
