@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use raftwright_traits::SnapshotContent;
 use raftwright_wal::testing::{Loss, SimDisk};
-use raftwright_wal::{Disk, SNAPSHOT_BLOCK_BYTES, SNAPSHOT_META_BYTES_MAX, SnapshotDir, SnapshotError, SnapshotFile};
+use raftwright_wal::{Disk, SNAPSHOT_BLOCK_BYTES, SnapshotDir, SnapshotError, SnapshotFile};
 
 const DIR: &str = "/node/snapshots";
 /// Small blocks, so that small files have many.
@@ -400,13 +400,14 @@ fn version_1_of_a_snapshot_is_these_bytes() {
 
 #[test]
 fn what_is_said_about_a_snapshot_has_a_bound() {
+    const MAX: usize = 16 << 20;
     let disk = sim_disk();
     let dir = open(&disk).unwrap();
-    let error = dir.create().unwrap().commit(1, &vec![0; SNAPSHOT_META_BYTES_MAX + 1]).unwrap_err();
+    let error = dir.create().unwrap().commit(1, &vec![0; MAX + 1]).unwrap_err();
     assert!(matches!(error, SnapshotError::MetaTooLong { .. }));
     assert_eq!(disk.files(), Vec::<PathBuf>::new());
-    dir.create().unwrap().commit(1, &vec![1; SNAPSHOT_META_BYTES_MAX]).unwrap();
-    assert_eq!(open(&disk).unwrap().newest().unwrap().meta().len(), SNAPSHOT_META_BYTES_MAX);
+    dir.create().unwrap().commit(1, &vec![1; MAX]).unwrap();
+    assert_eq!(open(&disk).unwrap().newest().unwrap().meta().len(), MAX);
 }
 
 /// A directory that is to have longer blocks has blocks of the longest that there are.
