@@ -54,6 +54,7 @@ struct Faults {
     crash_at_step: Option<u64>,
     failing_write: Option<u64>,
     write_error: Option<io::ErrorKind>,
+    stops_anywhere: bool,
     failing_sync: Option<u64>,
     failing_names: u64,
     failing_name: Option<u64>,
@@ -284,6 +285,14 @@ impl SimDisk {
     pub fn fail_write(&self, which: u64) {
         let mut inner = self.lock_inner();
         (inner.faults.failing_write, inner.faults.write_error) = (Some(which), None);
+        inner.faults.stops_anywhere = false;
+    }
+
+    /// As [`fail_write`](Self::fail_write), and the part that was written may end at any byte, as on a file system that does not
+    /// write whole sectors.
+    pub fn fail_write_anywhere(&self, which: u64) {
+        self.fail_write(which);
+        self.lock_inner().faults.stops_anywhere = true;
     }
 
     /// As [`fail_write`](Self::fail_write), with this error.
@@ -541,7 +550,8 @@ impl DiskFile for SimFile {
             inner.counts.faults += 1;
             let part = inner.random.up_to(bytes.len());
             // A sector arrives whole or not at all, also when the write of which it is a part fails.
-            let part = part.saturating_sub((offset + part) % SECTOR);
+            let begun = if inner.faults.stops_anywhere { 0 } else { (offset + part) % SECTOR };
+            let part = part.saturating_sub(begun);
             inner.inode_mut(self.inode)?.write(offset, &bytes[..part]);
             return Err(inner.faults.write_error.map_or_else(|| injected("the disk failed to write"), io::Error::from));
         }

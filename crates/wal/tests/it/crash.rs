@@ -132,12 +132,14 @@ fn no_call_fails_in_silence() {
     assert_eq!(run(&whole, &steps).0, 30);
     let counts = whole.counts();
     let writes = (0..counts.writes).map(|which| ("write", which));
+    let anywhere = (0..counts.writes).flat_map(|which| [("write anywhere", which); 4]);
     let syncs = (0..counts.syncs).map(|which| ("sync", which));
     let (mut reached, mut said) = (0, 0);
-    for (call, which) in writes.chain(syncs) {
-        let disk = SimDisk::new(seed);
+    for (variant, (call, which)) in writes.chain(anywhere).chain(syncs).enumerate() {
+        let disk = SimDisk::new(variant as u64);
         match call {
             "write" => disk.fail_write(which),
+            "write anywhere" => disk.fail_write_anywhere(which),
             _ => disk.fail_sync(which),
         }
         let (acknowledged, submitted) = run(&disk, &steps);
