@@ -231,6 +231,27 @@ fn a_commit_index_never_speaks_of_entries_that_were_replaced() {
     }
 }
 
+/// Others may have committed more than this log holds. What it says on the media is true of its own entries only: those that
+/// come later may be another leader's for a while.
+#[test]
+fn a_commit_index_speaks_of_no_entry_that_the_log_does_not_hold() {
+    let disk = SimDisk::new(1);
+    let mut node = Node::open(&disk).unwrap();
+    node.log.note_committed(9);
+    node.done(Op::Vote(vec![1].into()));
+    let committed = |disk: &SimDisk| {
+        let image = disk.fork(1);
+        image.power_cut(Loss::Everything);
+        Node::open(&image).unwrap().log.committed()
+    };
+    assert_eq!(committed(&disk), None);
+    for index in 1..=12 {
+        node.done(Op::Append(vec![entry(1, index, 900)]));
+        assert_eq!(committed(&disk), Some(index.min(9)), "in trailers and in the heads of segments");
+    }
+    assert!(node.log.metrics().segments > 1);
+}
+
 /// A segment header is written before the batch that it is made for, and says nothing that only that batch makes true.
 #[test]
 fn a_segment_header_knows_no_commit_index_of_a_batch_that_was_lost() {
