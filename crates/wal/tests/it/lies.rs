@@ -93,6 +93,26 @@ fn a_batch_with_another_number_is_beyond_repair() {
     }
 }
 
+/// Lengths that no batch has, longer than all that there is or shorter than what must be in them, are refused before they are used.
+#[test]
+fn a_batch_with_impossible_lengths_is_refused() {
+    let (disk, _) = short_log();
+    // Length of the batch, number of records, length of the trailer.
+    for (at, value) in
+        [(8, 0), (8, 100), (8, u32::MAX), (12, 1000), (12, u32::MAX), (48, 0), (48, 5000), (48, u32::MAX)]
+    {
+        for number in 1..=3 {
+            let lying = told(&disk, 1, |bytes| {
+                let (header, _) = batch(bytes, number);
+                bytes[header + at..header + at + 4].copy_from_slice(&value.to_le_bytes());
+            });
+            let error = refusal(&lying);
+            let OpenError::Damaged(finding) = &error else { panic!("{at} {value}: {error}") };
+            assert_eq!(finding.verdict, Verdict::HeadUnknown, "{at} {value}");
+        }
+    }
+}
+
 #[test]
 fn an_entry_that_does_not_follow_is_beyond_repair() {
     let (disk, _) = short_log();
