@@ -1,33 +1,80 @@
 //! Memory that begins at a multiple of a page, as writes around the system's cache want it.
 
+use std::sync::OnceLock;
+
 use crate::format::SECTOR;
+use crate::platform::{HugePages, huge_pages};
 
 /// What memory is aligned to, in bytes: at least what any media asks for.
 const ALIGNMENT: usize = 4096;
+
+/// From how many bytes on memory comes in huge pages, where the system has them: the media takes such memory in one piece, where
+/// small pages lie here and there and are looked up one by one.
+const HUGE_FROM: usize = 64 << 10;
 
 /// True when `bytes` begin where a write around the cache may begin.
 pub(crate) fn is_aligned(bytes: &[u8]) -> bool {
     bytes.as_ptr().align_offset(ALIGNMENT) == 0
 }
 
+/// Memory of a fixed length, zeros at first.
+#[derive(Debug)]
+enum Memory {
+    Heap(Vec<u8>),
+    Huge(HugePages),
+}
+
+impl Memory {
+    /// At least `len` bytes, with the first of them aligned, and where that is.
+    fn of(len: usize) -> (Self, usize) {
+        let huge = (len >= HUGE_FROM).then(|| huge_pages(len)).flatten();
+        let memory = huge.map_or_else(|| Self::Heap(vec![0; len + ALIGNMENT]), Self::Huge);
+        // Where this can't be computed, the content is merely not aligned.
+        let start = memory.bytes().as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        let start = if start + len <= memory.bytes().len() { start } else { 0 };
+        (memory, start)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Huge(pages) => pages,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Huge(pages) => pages,
+        }
+    }
+}
+
 /// A buffer whose content is aligned.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct AlignedBuffer {
-    bytes: Vec<u8>,
+    memory: Memory,
     /// Where the content begins.
     start: usize,
+    len: usize,
+}
+
+impl Default for AlignedBuffer {
+    fn default() -> Self {
+        Self { memory: Memory::Heap(Vec::new()), start: 0, len: 0 }
+    }
 }
 
 impl AlignedBuffer {
     /// Empties it and makes room for `len` bytes, so that filling it with so many moves nothing. Memory beyond `kept_max` bytes
     /// is given back first.
     pub(crate) fn begin(&mut self, len: usize, kept_max: usize) {
-        self.bytes.clear();
-        self.bytes.shrink_to(kept_max);
-        self.bytes.reserve(len + ALIGNMENT);
-        // Where this can't be computed, the content is merely not aligned.
-        self.start = self.bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        self.bytes.resize(self.start, 0);
+        self.len = 0;
+        if self.room() < len || self.room() > len.max(kept_max) {
+            // The old memory goes before there is more.
+            *self = Self::default();
+            (self.memory, self.start) = Memory::of(len.next_power_of_two());
+        }
     }
 
     /// One that holds these bytes, with room up to the end of their last sector.
@@ -38,52 +85,95 @@ impl AlignedBuffer {
         buffer
     }
 
+    /// How long its content can become without moving.
+    fn room(&self) -> usize {
+        self.memory.bytes().len() - self.start
+    }
+
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.len
     }
 
     /// Bytes of memory that it holds on to.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+        self.memory.bytes().len()
     }
 
     pub(crate) fn extend(&mut self, more: &[u8]) {
-        self.bytes.extend_from_slice(more);
+        let end = self.len + more.len();
+        self.make_room(end);
+        let at = self.start + self.len;
+        self.memory.bytes_mut()[at..at + more.len()].copy_from_slice(more);
+        self.len = end;
     }
 
     /// Adds zeros or takes bytes away until `len` are left.
     pub(crate) fn resize(&mut self, len: usize) {
-        self.bytes.resize(self.start + len, 0);
+        self.make_room(len);
+        if len > self.len {
+            self.memory.bytes_mut()[self.start + self.len..self.start + len].fill(0);
+        }
+        self.len = len;
+    }
+
+    fn make_room(&mut self, len: usize) {
+        if len > self.room() {
+            let (memory, start) = Memory::of(len.next_power_of_two());
+            let old = std::mem::replace(self, Self { memory, start, len: 0 });
+            self.extend(old.content());
+        }
     }
 
     pub(crate) fn content(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.memory.bytes()[self.start..self.start + self.len]
     }
 
     pub(crate) fn content_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..]
-    }
-
-    /// The whole of it, to add to. What stands before the content stays.
-    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+        &mut self.memory.bytes_mut()[self.start..self.start + self.len]
     }
 }
 
-/// Zeros that a write around the cache can take.
-#[repr(align(4096))]
-pub(crate) struct Zeros(pub(crate) [u8; ZEROS_LEN]);
-
-/// How many there are.
+/// Number of the zeros.
 pub(crate) const ZEROS_LEN: usize = 1 << 20;
 
-/// They take no memory until they are used.
-pub(crate) static ZEROS: Zeros = Zeros([0; ZEROS_LEN]);
+/// Zeros that a write around the cache can take. They take next to no memory: where nothing was ever put, all pages are one.
+pub(crate) fn zeros() -> &'static [u8; ZEROS_LEN] {
+    static HUGE: OnceLock<Option<HugePages>> = OnceLock::new();
+    let huge = HUGE.get_or_init(|| huge_pages(ZEROS_LEN)).as_ref();
+    huge.and_then(|pages| pages.first_chunk()).unwrap_or(&ZEROS.0)
+}
+
+#[repr(align(4096))]
+struct Zeros([u8; ZEROS_LEN]);
+
+/// Where there are no huge pages.
+static ZEROS: Zeros = Zeros([0; ZEROS_LEN]);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Longer or shorter, over what it held before, in small memory and in huge pages: it holds what was put there, and zeros.
+    #[test]
+    fn what_was_there_before_is_never_seen() {
+        let mut buffer = AlignedBuffer::default();
+        let mut model = Vec::new();
+        for round in 0..200u32 {
+            let len = (round.wrapping_mul(2_654_435_761) >> 12) as usize % (3 * HUGE_FROM) + 1;
+            buffer.begin(len / 2, 2 * HUGE_FROM);
+            assert!(buffer.content().is_empty());
+            model.clear();
+            for part in [len / 7, len / 3, len - len / 7 - len / 3] {
+                buffer.extend(&vec![round as u8 | 1; part]);
+                model.resize(model.len() + part, round as u8 | 1);
+                let zeros = model.len().next_multiple_of(SECTOR);
+                buffer.resize(zeros);
+                model.resize(zeros, 0);
+            }
+            assert!(buffer.content() == model && is_aligned(buffer.content()), "round {round}");
+        }
+    }
 
     #[test]
     fn content_is_aligned_however_long_it_gets() {
@@ -98,7 +188,7 @@ mod tests {
         }
         buffer.begin(1, 64 << 10);
         assert!(buffer.capacity() < 1 << 20, "it gives back what was for once");
-        assert!(is_aligned(&ZEROS.0) && is_aligned(AlignedBuffer::of(&[1; 512]).content()));
-        assert!(!is_aligned(&ZEROS.0[1..]));
+        assert!(is_aligned(zeros()) && is_aligned(&ZEROS.0) && is_aligned(AlignedBuffer::of(&[1; 512]).content()));
+        assert!(!is_aligned(&zeros()[1..]) && zeros().iter().all(|byte| *byte == 0));
     }
 }

@@ -155,3 +155,26 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 pub(crate) fn sync_dir(_dir: &Path) -> io::Result<()> {
     Ok(())
 }
+
+/// Zeroed memory in huge pages.
+#[cfg(target_os = "linux")]
+pub(crate) type HugePages = memmap2::MmapMut;
+
+/// Others give no way to ask for it.
+#[cfg(not(target_os = "linux"))]
+pub(crate) type HugePages = Vec<u8>;
+
+/// At least `len` bytes of such memory. A system that has none to give gives small pages; `None` if it gives none at all.
+#[cfg(target_os = "linux")]
+pub(crate) fn huge_pages(len: usize) -> Option<HugePages> {
+    let pages = memmap2::MmapMut::map_anon(len.checked_next_multiple_of(2 << 20)?).ok()?;
+    // Advice: without it the same memory is merely slower.
+    let _ = pages.advise(memmap2::Advice::HugePage);
+    Some(pages)
+}
+
+/// There is none.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn huge_pages(_len: usize) -> Option<HugePages> {
+    None
+}

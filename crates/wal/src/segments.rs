@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
-use crate::aligned::{AlignedBuffer, ZEROS, ZEROS_LEN};
+use crate::aligned::{AlignedBuffer, ZEROS_LEN, zeros};
 use crate::disk::{Disk, DiskFile};
 use crate::error::DiskError;
 use crate::format::SegmentHeader;
@@ -251,7 +251,7 @@ fn zero<F: DiskFile>(file: &F, from: u64, len: u64) -> io::Result<()> {
     let mut done = 0;
     while done < len {
         let part = ZEROS_LEN.min(usize::try_from(len - done).unwrap_or(ZEROS_LEN));
-        file.write_at(&ZEROS.0[..part], from + done)?;
+        file.write_at(&zeros()[..part], from + done)?;
         done += part as u64;
     }
     Ok(())

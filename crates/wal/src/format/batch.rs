@@ -294,6 +294,8 @@ const BUFFER_KEPT_MAX: usize = 8 << 20;
 /// The number of records is fixed when it begins, so that the table can stand in front; each payload is copied once.
 pub(crate) struct Encoder {
     buffer: AlignedBuffer,
+    /// Where trailers are encoded.
+    trailer: Vec<u8>,
     count: usize,
     filled: usize,
     salt: u64,
@@ -303,7 +305,15 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     pub(crate) fn new() -> Self {
-        Self { buffer: AlignedBuffer::default(), count: 0, filled: 0, salt: 0, position: 0, before: 0 }
+        Self {
+            buffer: AlignedBuffer::default(),
+            trailer: Vec::new(),
+            count: 0,
+            filled: 0,
+            salt: 0,
+            position: 0,
+            before: 0,
+        }
     }
 
     /// Bytes that it holds on to.
@@ -347,7 +357,9 @@ impl Encoder {
         let table = &self.buffer.content()[BATCH_HEADER_LEN..BATCH_HEADER_LEN + HEAD_LEN * self.count];
         let table_crc = crc32c::crc32c(table);
         let trailer_at = self.buffer.len();
-        trailer.encode(self.buffer.tail(), table_crc);
+        self.trailer.clear();
+        trailer.encode(&mut self.trailer, table_crc);
+        self.buffer.extend(&self.trailer);
         let total_len = self.buffer.len();
         self.buffer.resize(padded(total_len));
         let header = BatchHeader {
