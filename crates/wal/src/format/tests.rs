@@ -115,7 +115,7 @@ fn one_long_batch_takes_no_memory_for_ever() {
         }
         encoder.capacity()
     };
-    assert!((8 * MIB..9 * MIB).contains(&kept_after(64 * MIB)), "{}", kept_after(64 * MIB));
+    assert!(kept_after(64 * MIB) < 9 * MIB, "{}", kept_after(64 * MIB));
     assert!(kept_after(7 * MIB) >= 7 * MIB, "{}", kept_after(7 * MIB));
 }
 
