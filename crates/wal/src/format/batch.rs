@@ -286,6 +286,12 @@ impl Trailer {
     }
 }
 
+/// The checksum of the checksums of all heads. One over the heads themselves would say nothing of them: what a CRC gives for bytes
+/// that are followed by their own CRC is the same whatever the bytes are.
+fn sum_of_heads(table: &[u8]) -> u32 {
+    table.chunks(HEAD_LEN).fold(0, |sum, head| crc32c::crc32c_append(sum, head.get(HEAD_LEN - 4..).unwrap_or(&[])))
+}
+
 /// Largest buffer that is kept for the next batch, in bytes: that of a batch of the usual bound. A larger one is let go.
 const BUFFER_KEPT_MAX: usize = 8 << 20;
 
@@ -355,7 +361,7 @@ impl Encoder {
     pub(crate) fn end(&mut self, trailer: &Trailer) -> (&[u8], u32) {
         debug_assert_eq!(self.filled, self.count, "the table has a hole");
         let table = &self.buffer.content()[BATCH_HEADER_LEN..BATCH_HEADER_LEN + HEAD_LEN * self.count];
-        let table_crc = crc32c::crc32c(table);
+        let table_crc = sum_of_heads(table);
         let trailer_at = self.buffer.len();
         self.trailer.clear();
         trailer.encode(&mut self.trailer, table_crc);

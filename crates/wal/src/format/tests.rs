@@ -177,3 +177,23 @@ fn golden_bytes_of_version_1() {
     }
     assert_eq!(text, include_str!("golden_v1.hex"), "\n{text}");
 }
+
+/// What the next batch is chained to depends on every byte of every record before it.
+#[test]
+fn the_chain_holds_every_record() {
+    let chained_to = |records: [(u64, &[u8]); 2]| {
+        let mut encoder = Encoder::new();
+        encoder.begin(2, Encoder::batch_len(2, 10, 14), SALT, 4096, 0);
+        for (index, payload) in records {
+            encoder.record(RecordKind::Entry, 1, RawLogId { index, ..ID }, payload);
+        }
+        encoder.end(&trailer()).1
+    };
+    let whole = chained_to([(11, b"first"), (12, b"other")]);
+    assert_eq!(chained_to([(11, b"first"), (12, b"other")]), whole);
+    for other in
+        [[(11, &b"First"[..]), (12, b"other")], [(11, b"first"), (12, b"othes")], [(12, b"first"), (12, b"other")]]
+    {
+        assert_ne!(chained_to(other), whole, "{other:?}");
+    }
+}

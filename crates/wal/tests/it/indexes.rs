@@ -346,9 +346,12 @@ fn segments_of_another_past_are_refused_with_indexes_too() {
     node.done(Op::Append(vec![entry(1, 1, 100)]));
     drop(node);
     disk.power_cut(Loss::Everything);
-    let life = |disk: &SimDisk, len: usize| {
+    let life = |disk: &SimDisk, fill: u8| {
         let mut node = Node::open(disk).unwrap();
-        node.done(Op::Append(vec![entry(1, 2, len)]));
+        // The same entry by its id and its length: only its payload is another one.
+        let mut payload = entry(1, 2, 1000);
+        payload.payload = vec![fill; 1000].into();
+        node.done(Op::Append(vec![payload]));
         for index in 3..=8 {
             node.done(Op::Append(vec![entry(1, index, 1500)]));
         }
@@ -358,8 +361,8 @@ fn segments_of_another_past_are_refused_with_indexes_too() {
         disk.power_cut(Loss::Nothing);
     };
     let other = disk.fork(1);
-    life(&disk, 1000);
-    life(&other, 1001);
+    life(&disk, 7);
+    life(&other, 8);
     for number in 2..=3 {
         let path = indexes(&disk)[0].with_file_name(format!("000000000{number}.seg"));
         disk.overwrite(&path, 0, &other.content(&path).unwrap());
