@@ -638,7 +638,8 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         // What memory says is ahead of the media by what is queued. The purge itself must be on the media, if there was
         // one, and so must the first live entry be, or everything.
         let first = state.index.first_segment();
-        let settled = state.index.extent().purged == self.extent.purged && (first.is_some() || state.queue.is_empty());
+        let settled = state.index.extent().purged == self.extent.purged
+            && (first.is_some() || state.queue.is_empty() && self.held.is_none());
         let live = first.unwrap_or(self.active.sequence).min(self.active.sequence);
         if !settled || oldest >= live {
             return false;

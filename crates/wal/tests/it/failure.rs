@@ -366,3 +366,34 @@ fn a_node_starts_on_a_full_disk_by_what_it_had_prepared() {
     assert_eq!(Model::of(&Node::open(&disk).unwrap().log), before);
     assert!(!disk.files().contains(&spare));
 }
+
+/// While a truncation waits for room, what it takes is still the log: the segments that hold it stay.
+#[test]
+fn what_waits_for_room_takes_no_segment_away() {
+    let disk = SimDisk::new(5);
+    let mut node = node(&disk);
+    for index in 2..=12 {
+        node.done(Op::Append(vec![entry(1, index, 1500)]));
+    }
+    let model = Model::of(&node.log);
+    let used: usize = disk.files().iter().filter_map(|path| disk.content(path)).map(|content| content.len()).sum();
+    disk.set_capacity(Some(used as u64));
+    node.force(Op::Truncate { from: 1 });
+    node.force(Op::Append(vec![entry(2, 1, 7000)]));
+    while !node.writer.is_held_up() {
+        node.writer.run_batch().unwrap();
+    }
+    for _ in 0..10 {
+        node.writer.housekeep();
+    }
+    let image = disk.fork(1);
+    image.mend();
+    image.power_cut(Loss::Nothing);
+    assert_eq!(Model::of(&Node::open(&image).unwrap().log), model, "nothing of it is on the media");
+    disk.set_capacity(None);
+    while node.writer.run_batch().unwrap() > 0 {}
+    while node.writer.housekeep() {}
+    let model = Model::of(&node.log);
+    disk.power_cut(Loss::Everything);
+    assert_eq!((Model::of(&Node::open(&disk).unwrap().log), model.next()), (model, 2));
+}
