@@ -14,22 +14,36 @@ const UNTOLD_MAX: usize = 4;
 /// From how many callers on a batch's callers are told by a thread of their own.
 const MANY: usize = 8;
 
+/// What the thread is asked.
+enum Ask<T> {
+    /// To tell these.
+    Tell(Vec<T>),
+    /// To say when all before this are told.
+    Say(SyncSender<()>),
+}
+
 /// A thread that tells the callers of large batches. Waking a caller can take longer than its share of a flush; so while some
 /// are told, the next batch is already being written.
 pub(crate) struct Answers<T> {
-    batches: SyncSender<Vec<T>>,
+    batches: SyncSender<Ask<T>>,
     untold: Arc<AtomicUsize>,
 }
 
 impl<T: Completion> Answers<T> {
     pub(crate) fn spawn() -> Result<Self, OpenError> {
-        let (batches, durable) = sync_channel::<Vec<T>>(UNTOLD_MAX);
+        let (batches, durable) = sync_channel(UNTOLD_MAX);
         let untold = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&untold);
         spawn("raftwright-told", move || {
-            for batch in durable {
-                batch.into_iter().for_each(|token| token.complete(Ok(())));
-                count.fetch_sub(1, Ordering::Release);
+            for ask in durable {
+                match ask {
+                    Ask::Tell(batch) => {
+                        batch.into_iter().for_each(|token: T| token.complete(Ok(())));
+                        count.fetch_sub(1, Ordering::Release);
+                    }
+                    // Whoever asked has not waited: nothing is owed.
+                    Ask::Say(done) => drop(done.send(())),
+                }
             }
         })?;
         Ok(Self { batches, untold })
@@ -42,9 +56,18 @@ impl<T: Completion> Answers<T> {
 
     pub(crate) fn complete(&self, batch: Vec<T>) {
         self.untold.fetch_add(1, Ordering::Relaxed);
-        if let Err(SendError(batch)) = self.batches.send(batch) {
+        if let Err(SendError(Ask::Tell(batch))) = self.batches.send(Ask::Tell(batch)) {
             // The thread ended in a panic of a caller's code.
             batch.into_iter().for_each(|token| token.complete(Ok(())));
+        }
+    }
+
+    /// Waits until all are told.
+    pub(crate) fn settle(&self) {
+        let (done, told) = sync_channel(1);
+        if self.batches.send(Ask::Say(done)).is_ok() {
+            // An error: the thread ended in a panic, and tells nobody any more.
+            let _ = told.recv();
         }
     }
 }
@@ -72,7 +95,7 @@ mod tests {
             let tell = tell.clone();
             answers.complete(vec![Box::new(move |_| tell.send(number).unwrap())]);
         }
-        assert!(matches!(answers.batches.try_send(Vec::new()), Err(TrySendError::Full(_))));
+        assert!(matches!(answers.batches.try_send(Ask::Tell(Vec::new())), Err(TrySendError::Full(_))));
         leave.send(()).unwrap();
         drop(tell);
         assert!(told.iter().eq(1..=4), "in their order");

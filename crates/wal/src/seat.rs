@@ -57,8 +57,10 @@ impl<D: Disk, T: Completion> Seat<D, T> {
         hold(self.writer.lock().unwrap_or_else(PoisonError::into_inner), work)
     }
 
-    /// Ends the log, for all who wait for it and all who come later.
+    /// Ends the log, for all who wait for it and all who come later. Whoever waits for the end finds that all were told whose
+    /// writes are durable.
     pub(crate) fn vacate(&self) {
+        self.answers.settle();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(writer);
     }

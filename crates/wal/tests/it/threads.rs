@@ -81,6 +81,27 @@ fn callers_are_told_in_order_while_the_next_batches_are_written() {
     end.wait();
 }
 
+/// Who waits for the end of a log finds that everybody was told whose write is durable.
+#[test]
+fn the_end_comes_when_all_are_told() {
+    let root = tempfile::tempdir().unwrap();
+    let Opened { log, writer, .. } = opening(root.path(), WalOptions::default());
+    let (told, heard) = sync_channel(20);
+    let (open_gate, gate) = sync_channel(1);
+    append(&log, 0, &told, Some(gate));
+    (1..20).for_each(|index| append(&log, index, &told, None));
+    let (wal, end) = (WalThread::spawn(writer).unwrap(), log.end());
+    while log.metrics().batches < 1 {
+        thread::yield_now();
+    }
+    drop(wal);
+    (0..20_000).for_each(|_| thread::yield_now());
+    assert!(!end.is_over(), "somebody is still being told");
+    open_gate.send(()).unwrap();
+    end.wait();
+    assert!(heard.try_iter().eq(0..20));
+}
+
 /// Segments follow each other so fast that each is begun while zeroes are still being written to the next. None of them lands on an entry.
 #[test]
 fn zeroes_never_land_on_entries() {
