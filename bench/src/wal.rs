@@ -80,7 +80,7 @@ struct Options {
 
 fn options(args: &[String]) -> Result<Options, String> {
     let mut options =
-        Options { rounds: 5, measured: Duration::from_millis(700), dir: ".".into(), only: None, load: None };
+        Options { rounds: 9, measured: Duration::from_millis(300), dir: ".".into(), only: None, load: None };
     let mut args = args.iter();
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
