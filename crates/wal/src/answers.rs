@@ -1,10 +1,11 @@
-//! Telling the callers of large batches.
+//! Telling callers what became of their writes.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SendError, SyncSender, sync_channel};
 
-use crate::error::OpenError;
+use crate::error::{OpenError, WalError};
 use crate::log::Completion;
 use crate::thread::spawn;
 
@@ -38,7 +39,8 @@ impl<T: Completion> Answers<T> {
             for ask in durable {
                 match ask {
                     Ask::Tell(batch) => {
-                        batch.into_iter().for_each(|token: T| token.complete(Ok(())));
+                        // A panic of a caller's code has been reported by the panic hook; the others are told all the same.
+                        let _ = catch_unwind(AssertUnwindSafe(|| tell_all(batch, &Ok(()))));
                         count.fetch_sub(1, Ordering::Release);
                     }
                     // Whoever asked has not waited: nothing is owed.
@@ -51,14 +53,19 @@ impl<T: Completion> Answers<T> {
 
     /// Whether a batch with so many callers goes this way. A small one does if it would overtake another.
     pub(crate) fn take(&self, callers: usize) -> bool {
-        callers >= MANY || self.untold.load(Ordering::Acquire) > 0
+        callers >= MANY || self.untold() > 0
+    }
+
+    /// Batches whose callers are being told, or wait for it.
+    pub(crate) fn untold(&self) -> usize {
+        self.untold.load(Ordering::Acquire)
     }
 
     pub(crate) fn complete(&self, batch: Vec<T>) {
         self.untold.fetch_add(1, Ordering::Relaxed);
         if let Err(SendError(Ask::Tell(batch))) = self.batches.send(Ask::Tell(batch)) {
-            // The thread ended in a panic of a caller's code.
-            batch.into_iter().for_each(|token| token.complete(Ok(())));
+            // Should the thread be gone in spite of all, they are told here.
+            tell_all(batch, &Ok(()));
         }
     }
 
@@ -66,8 +73,31 @@ impl<T: Completion> Answers<T> {
     pub(crate) fn settle(&self) {
         let (done, told) = sync_channel(1);
         if self.batches.send(Ask::Say(done)).is_ok() {
-            // An error: the thread ended in a panic, and tells nobody any more.
+            // An error: the thread is gone, and tells nobody any more.
             let _ = told.recv();
+        }
+    }
+}
+
+/// Tells these callers, all of them, in order: also those behind one whose code panics. That panic goes on when they are told.
+pub(crate) fn tell_all<T: Completion>(tokens: impl IntoIterator<Item = T>, result: &Result<(), WalError>) {
+    let mut untold = Untold { tokens: tokens.into_iter(), result };
+    while let Some(token) = untold.tokens.next() {
+        token.complete(result.clone());
+    }
+}
+
+/// Who is told even if a panic is on its way.
+struct Untold<'a, T: Completion, I: Iterator<Item = T>> {
+    tokens: I,
+    result: &'a Result<(), WalError>,
+}
+
+impl<T: Completion, I: Iterator<Item = T>> Drop for Untold<'_, T, I> {
+    fn drop(&mut self) {
+        for token in self.tokens.by_ref() {
+            // A second panic on the way of the first would end the process.
+            let _ = catch_unwind(AssertUnwindSafe(|| token.complete(self.result.clone())));
         }
     }
 }
@@ -75,7 +105,6 @@ impl<T: Completion> Answers<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::WalError;
 
     /// While the first batch's callers are being told, so many others may wait; the writer waits with the next one.
     #[test]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use crate::answers::tell_all;
 use crate::disk::Disk;
 use crate::end::WalEnd;
 use crate::error::{ReadError, SubmitError, WalError};
@@ -154,8 +155,8 @@ impl<F, T> Shared<F, T> {
         }
     }
 
-    /// Tells the writer's thread that a caller has written a batch, if it knows no work any more: what follows from batches
-    /// when there is time is its own.
+    /// Tells the writer's thread that a caller has had the writer, if it knows no work any more: what follows from batches when
+    /// there is time is its own, and so is what follows when one finds no room or fails.
     pub(crate) fn tell_written(&self) {
         let asleep = self.lock().asleep;
         if asleep {
@@ -191,16 +192,14 @@ impl<F, T> Shared<F, T> {
 }
 
 impl<F, T: Completion> Shared<F, T> {
-    /// Completes everything that is queued with this error.
-    pub(crate) fn fail_queued(&self, error: &WalError) {
+    /// The tokens of everything that is queued, in order: none of it will be written.
+    pub(crate) fn give_up_queued(&self) -> impl Iterator<Item = T> + use<F, T> {
         let mut state = self.lock();
         state.queued_bytes = 0;
         let queue = std::mem::take(&mut state.queue);
         self.queued.store(0, Ordering::Release);
         drop(state);
-        for queued in queue {
-            queued.token.complete(Err(error.clone()));
-        }
+        queue.into_iter().map(|queued| queued.token)
     }
 }
 
@@ -280,8 +279,7 @@ impl<D: Disk, T: Completion> Log<D, T> {
                 state.phase = Phase::Poisoned(error.clone());
             }
             self.shared.tell(state);
-            self.shared.fail_queued(&error);
-            token.complete(Err(error));
+            tell_all(self.shared.give_up_queued().chain([token]), &Err(error));
         }
     }
 

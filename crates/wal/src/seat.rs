@@ -47,6 +47,11 @@ impl<D: Disk, T: Completion> Seat<D, T> {
         &self.log
     }
 
+    /// Batches whose callers are being told by a thread of their own, or wait for it.
+    pub(crate) fn untold(&self) -> usize {
+        self.answers.untold()
+    }
+
     /// True once a caller has written.
     pub(crate) fn callers_write(&self) -> bool {
         self.callers_write.load(Ordering::Relaxed)
@@ -90,10 +95,13 @@ impl<D: Disk, T: Completion> Seat<D, T> {
         Ok(Submitted { seat: self, unheard })
     }
 
-    /// Writes the one write that is queued, unless somebody else has the seat, or has queued something too or is about to; false
-    /// then.
+    /// Writes the one write that is queued, unless somebody else has the seat, or has queued something too or is about to. False
+    /// then, and if something is still queued.
     fn write_alone(&self) -> bool {
-        let alone = self.log.shared.queued.load(Ordering::Acquire) == 1 && !self.several.load(Ordering::Relaxed);
+        let shared = &self.log.shared;
+        let queued = || shared.queued.load(Ordering::Acquire);
+        // While callers are being told, this may be the thread that tells them: it cannot wait until it has told one more.
+        let alone = queued() == 1 && !self.several.load(Ordering::Relaxed) && self.untold() == 0;
         let Some(free) = alone.then(|| self.free()).flatten() else { return false };
         let wrote = hold(free, |writer| {
             // That it failed, every caller has been told by now.
@@ -101,10 +109,9 @@ impl<D: Disk, T: Completion> Seat<D, T> {
             writer.housekeep();
             true
         });
-        if wrote == Some(true) {
-            self.log.shared.tell_written();
-        }
-        wrote == Some(true)
+        shared.tell_written();
+        // What was written may have been a batch that waited for room, and no other.
+        wrote == Some(true) && queued() == 0
     }
 
     /// The seat, if nobody has it.

@@ -187,3 +187,6 @@ fn wait<F, T>(shared: &Shared<F, T>, idle: &Idle) -> bool {
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 
 use bytes::Bytes;
 
+use crate::answers::tell_all;
 use crate::data_dir::{DataDir, LogRight};
 use crate::disk::{Disk, DiskFile};
 use crate::end::EndSignal;
@@ -111,7 +113,8 @@ pub struct Writer<D: Disk, T: Completion> {
 impl<D: Disk, T: Completion> Drop for Writer<D, T> {
     fn drop(&mut self) {
         self.shared.close();
-        self.fail_all(&WalError::Closed);
+        // A panic of a caller's code may be what drops this; a second one on its way would end the process.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.fail_all(&WalError::Closed)));
     }
 }
 
@@ -344,9 +347,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         if !self.settle_batch() {
             return 0;
         }
-        for token in self.in_hand.drain(..) {
-            token.complete(Ok(()));
-        }
+        tell_all(self.in_hand.drain(..), &Ok(()));
         count
     }
 
@@ -457,10 +458,8 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         self.step = Step::Idle;
         self.held = None;
         self.placed.clear();
-        for token in self.in_hand.drain(..) {
-            token.complete(Err(error.clone()));
-        }
-        self.shared.fail_queued(error);
+        let queued = self.shared.give_up_queued();
+        tell_all(self.in_hand.drain(..).chain(queued), &Err(error.clone()));
     }
 
     /// The writes of the next batch, and the commit index that is true of the log once they have taken effect. One that
