@@ -89,8 +89,8 @@ impl Inode {
         }
     }
 
-    /// Makes the last write durable, and of what came before only the file's length and what must be gone where it stands. Other
-    /// sectors that wait go on waiting.
+    /// Makes the last write durable, and of what came before only what must be gone where it stands. Other sectors that wait go on
+    /// waiting, and so does a length that this write does not need.
     pub(super) fn sync_last(&mut self) {
         if self.pending.contains(&Pending::Empty) {
             return self.sync();
@@ -100,7 +100,8 @@ impl Inode {
         let mut waiting = Vec::new();
         for pending in std::mem::take(&mut self.pending) {
             match pending {
-                Pending::Grow { .. } | Pending::Empty => apply(&mut self.durable, pending),
+                Pending::Grow { .. } => waiting.push(pending),
+                Pending::Empty => apply(&mut self.durable, pending),
                 Pending::Write { offset: at, bytes: mut old } => {
                     // What arrived later is not overwritten by what was meant to be there before.
                     if at + old.len() > end {
@@ -228,5 +229,9 @@ mod tests {
         inode.fail_last();
         inode.cut(Loss::Nothing, &mut Random(1));
         assert_eq!(sectors(inode.live()), [1, 1, 2, 9, 9, 2, 4, 4], "what failed never arrives");
+        inode.grow(10 * SECTOR);
+        inode.write(0, &[8; SECTOR]);
+        inode.sync_last();
+        assert_eq!((inode.durable().len(), inode.live().len()), (8 * SECTOR, 10 * SECTOR), "nor what nobody needs");
     }
 }
