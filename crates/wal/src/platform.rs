@@ -80,9 +80,10 @@ pub(crate) fn write_durably_at(_file: &File, _bytes: &[u8], _offset: u64) -> io:
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// True when the system does not know the call, or not for this file.
+/// True when the system does not know the call, or not for this file, or a filter that does not know it forbids it: the file
+/// itself is open for writing.
 pub(crate) fn is_unknown(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Unsupported
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
 }
 
 /// Opens a file once more so that writes go around the system's cache, if the system can do that for this file.

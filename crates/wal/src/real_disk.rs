@@ -209,4 +209,28 @@ mod tests {
         file.sync_data().unwrap();
         assert!(std::fs::read(&path).unwrap() == [b'x'; 2 * SECTOR]);
     }
+
+    /// A file that knows no write that is durable by itself, and wants another alignment besides, gets a write through the cache and
+    /// a sync.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_without_durable_writes_is_written_and_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let content = AlignedBuffer::of(&[b'x'; SECTOR]);
+        // This one takes no flags for writes, and nothing but a number.
+        let strict = OpenOptions::new().write(true).open("/proc/self/oom_score_adj").unwrap();
+        let refused = platform::write_durably_at(&strict, content.content(), 0).unwrap_err();
+        assert!(platform::is_unknown(&refused) && !platform::is_misaligned(&refused), "{refused}");
+        let file = RealFile { direct: Some(strict), ..RealFile::cached(create(&path).unwrap()) };
+        file.write_durably_at(content.content(), 0).unwrap();
+        assert!(file.direct_for(content.content(), 0).is_none(), "then it was found to be strict");
+        assert!(std::fs::read(&path).unwrap() == [b'x'; SECTOR]);
+        // A filter for system calls that is older than this one says that it is forbidden.
+        assert!(platform::is_unknown(&io::ErrorKind::PermissionDenied.into()));
+        assert!(
+            !platform::is_unknown(&io::Error::from_raw_os_error(5)),
+            "what the media fails at is never tried again"
+        );
+    }
 }
