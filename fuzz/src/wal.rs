@@ -67,11 +67,12 @@ pub(crate) type Content = (Option<Vec<u8>>, Option<RawLogId>, Vec<RawEntry>);
 
 pub(crate) fn content(log: &Log<SimDisk, Silent>) -> Content {
     let extent = log.extent();
-    let first = extent.purged.map_or(0, |purged| purged.index.saturating_add(1));
     let last = extent.last.map_or(0, |last| last.index.saturating_add(1));
-    // A log may begin anywhere.
-    let first =
-        if extent.purged.is_some() { first } else { (0..last).find(|at| log.log_id(*at).is_some()).unwrap_or(0) };
+    let first = match extent.purged {
+        Some(purged) => purged.index.saturating_add(1),
+        // Such a log may begin anywhere.
+        None => log.leaders(0, u64::MAX).first().map_or(0, |first| first.index),
+    };
     let entries = log.read(first..last.max(first), usize::MAX).expect("recovery has verified every entry");
     (log.vote().map(|vote| vote.to_vec()), extent.purged, entries)
 }
