@@ -1,4 +1,4 @@
-//! Whose turn it is to write: the thread of the log's, or a caller's that waits anyway.
+//! Whose turn it is to write: the log's thread's, or that of a caller who waits anyway.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
