@@ -8,6 +8,10 @@ use crate::record::{Extent, VOTE_BYTES_MAX};
 const MAGIC: &[u8; 8] = b"RWSEGMNT";
 const FIXED_LEN: usize = 164;
 const CRC_LEN: usize = 4;
+/// Highest number of a segment's first batch. A log of a million batches a second needs 290,000 years for it.
+const BATCH_NUMBER_MAX: u64 = u64::MAX >> 1;
+/// Highest number of a segment, of which a name has 32 bits.
+const SEQUENCE_MAX: u64 = u32::MAX as u64 - 1;
 
 /// What a segment file says about itself. It stands twice at the file's front, each copy beginning at a sector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +119,10 @@ impl SegmentHeader {
         let crc = fields.u32();
         let covered = bytes.get(..FIXED_LEN + vote_len).ok_or(SegmentHeaderError::Damaged)?;
         if fields.short || crc != checksum(salt, position, 0, covered) {
+            return Err(SegmentHeaderError::Damaged);
+        }
+        // No log gets so far: counting on from there would end.
+        if first_batch > BATCH_NUMBER_MAX || sequence > SEQUENCE_MAX {
             return Err(SegmentHeaderError::Damaged);
         }
         if needs > VERSION {

@@ -136,6 +136,18 @@ fn a_head_with_a_longer_vote_is_damaged() {
     }
 }
 
+/// A header from which a log could not count on is damaged, whatever its checksum says.
+#[test]
+fn a_header_at_the_end_of_all_numbers_is_damaged() {
+    let good = |first_batch: u64, sequence: u64| {
+        let header = SegmentHeader { first_batch, sequence, ..segment_header(None) };
+        SegmentHeader::decode(&header.encode()).is_ok()
+    };
+    let (batch, sequence) = (u64::MAX >> 1, u64::from(u32::MAX) - 1);
+    assert!(good(batch, sequence));
+    assert!(!good(batch + 1, sequence) && !good(u64::MAX, sequence) && !good(batch, sequence + 1));
+}
+
 /// What belongs to another place, another segment or another history does not verify.
 #[test]
 fn a_batch_verifies_at_its_place_only() {
