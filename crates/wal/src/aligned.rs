@@ -70,7 +70,8 @@ impl AlignedBuffer {
     /// is given back first.
     pub(crate) fn begin(&mut self, len: usize, kept_max: usize) {
         self.len = 0;
-        if self.room() < len || self.room() > len.max(kept_max) {
+        // What aligning takes is not counted.
+        if self.room() < len || self.room() > len.max(kept_max) + ALIGNMENT {
             // The old memory goes before there is more.
             *self = Self::default();
             (self.memory, self.start) = Memory::of(len.next_power_of_two());
@@ -188,6 +189,11 @@ mod tests {
         }
         buffer.begin(1, 64 << 10);
         assert!(buffer.capacity() < 1 << 20, "it gives back what was for once");
+        buffer.begin(8 << 10, 8 << 10);
+        let kept = buffer.capacity();
+        assert!(kept >= 8 << 10);
+        buffer.begin(1, 8 << 10);
+        assert_eq!(buffer.capacity(), kept, "and keeps what is not above the bound");
         assert!(is_aligned(zeros()) && is_aligned(&ZEROS.0) && is_aligned(AlignedBuffer::of(&[1; 512]).content()));
         assert!(!is_aligned(&zeros()[1..]) && zeros().iter().all(|byte| *byte == 0));
     }
