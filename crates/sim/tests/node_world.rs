@@ -59,6 +59,26 @@ fn mixed_seeds_differ_in_kind_and_their_faults_really_happen() {
     assert!(impossible.is_empty(), "{impossible:?} are not in the table of whole nodes");
 }
 
+/// A batch becomes durable as on Linux, by the write alone, or by a sync behind it as elsewhere; in most clusters there are both.
+#[test]
+fn machines_flush_in_both_ways() {
+    let (mut alone, mut synced) = (0, 0);
+    for seed in 0..4 {
+        let (_, drive) = run_part(seed, ProfileName::Calm, Omit::default(), false);
+        for node in drive.ids() {
+            let counts = drive.world.disk(node).expect("it was started").counts();
+            // Of the other syncs there are a few for each segment.
+            let by_itself = counts.durable_writes > counts.syncs / 2;
+            assert!(
+                by_itself || counts.durable_writes == 0 && counts.syncs > 20,
+                "seed {seed}, node {node}: {counts:?}"
+            );
+            if by_itself { alone += 1 } else { synced += 1 }
+        }
+    }
+    assert!(alone > synced && synced > 2, "{alone} {synced}");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run_to_the_bit() {
     for profile in [ProfileName::Crashes, ProfileName::Membership] {

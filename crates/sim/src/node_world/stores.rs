@@ -9,7 +9,7 @@ use raftwright_wal::testing::{Loss, SimDisk};
 use raftwright_wal::{DataDir, DataDirOptions, FlushToken, WalLog, WalOptions, Writer};
 
 use super::application::{SimConfig, Stores};
-use crate::world::NodeId;
+use crate::world::{NodeId, Rng};
 
 /// Where a node's log lies on its disk.
 pub const DIRECTORY: &str = "/node";
@@ -25,23 +25,55 @@ pub struct WalStores {
 struct Store {
     disk: SimDisk,
     writer: Option<Writer<SimDisk, FlushToken>>,
+    flush: Flush,
+}
+
+/// How a machine's system makes a batch durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    /// By the write itself, as on Linux: a crash before its end leaves any part of it, and after its end what it wrote is durable, and
+    /// nothing else.
+    Alone,
+    /// By a sync behind the write, which covers all that was written to the file.
+    Synced,
+}
+
+impl Flush {
+    /// Most systems are of the first kind.
+    fn draw(seed: u64) -> Self {
+        if Rng::new(seed ^ 0x666c_7573_6800).one_in(3) { Self::Synced } else { Self::Alone }
+    }
+
+    fn new_disk(self, seed: u64) -> SimDisk {
+        let disk = SimDisk::new(seed);
+        if self == Self::Alone {
+            disk.let_writes_take_time();
+        }
+        disk
+    }
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("open", &self.writer.is_some()).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("open", &self.writer.is_some())
+            .field("flush", &self.flush)
+            .finish_non_exhaustive()
     }
 }
 
 impl WalStores {
-    /// No node has a disk yet. The seed decides what tears how.
+    /// No node has a disk yet. The seed decides what tears how, and which machine flushes in which way.
     pub fn new(seed: u64, options: WalOptions) -> Self {
         Self { options, nodes: BTreeMap::new(), seed }
     }
 
     fn store(&mut self, node: NodeId) -> &mut Store {
         let seed = self.seed ^ node.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.nodes.entry(node).or_insert_with(|| Store { disk: SimDisk::new(seed), writer: None })
+        self.nodes.entry(node).or_insert_with(|| {
+            let flush = Flush::draw(seed);
+            Store { disk: flush.new_disk(seed), writer: None, flush }
+        })
     }
 }
 
@@ -74,7 +106,8 @@ where
     }
 
     fn wipe(&mut self, node: NodeId, seed: u64) {
-        *self.store(node) = Store { disk: SimDisk::new(seed), writer: None };
+        let store = self.store(node);
+        (store.disk, store.writer) = (store.flush.new_disk(seed), None);
     }
 
     fn has_work(&self, node: NodeId) -> bool {
@@ -82,13 +115,27 @@ where
     }
 
     fn write(&mut self, node: NodeId) -> bool {
+        let store = self.store(node);
+        let Some(writer) = store.writer.as_mut() else { return false };
+        let written = match store.flush {
+            Flush::Alone => writer.write_batch_durably(),
+            Flush::Synced => writer.write_batch(),
+        };
         // A failure completes all tokens with the error; the node then stops itself.
-        self.store(node).writer.as_mut().is_some_and(|writer| writer.write_batch().is_ok_and(|taken| taken > 0))
+        written.is_ok_and(|taken| taken > 0)
     }
 
     fn flush(&mut self, node: NodeId) {
-        let Some(writer) = self.store(node).writer.as_mut() else { return };
-        if writer.sync().is_ok() {
+        let store = self.store(node);
+        let Some(writer) = store.writer.as_mut() else { return };
+        let flushed = match store.flush {
+            Flush::Alone => {
+                store.disk.end_writes();
+                Ok(())
+            }
+            Flush::Synced => writer.sync(),
+        };
+        if flushed.is_ok() {
             writer.complete();
             while writer.housekeep() {}
         }

@@ -53,6 +53,8 @@ pub(super) struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Pending>,
+    /// A durable write that has begun and not ended, which the process does not see yet.
+    begun: Option<(usize, Vec<u8>)>,
 }
 
 impl Inode {
@@ -124,16 +126,51 @@ impl Inode {
         self.pending.pop();
     }
 
+    /// Begins a durable write. Until [`end`](Self::end) any part of it may be on its way, and nothing of it is promised.
+    pub(super) fn begin(&mut self, offset: usize, bytes: &[u8]) {
+        self.begun = Some((offset, bytes.to_vec()));
+    }
+
+    /// The durable write that has begun returns.
+    pub(super) fn end(&mut self) {
+        if let Some((offset, bytes)) = self.begun.take() {
+            self.write(offset, &bytes);
+            self.sync_last();
+        }
+    }
+
+    /// The durable write that has begun fails at its sync.
+    pub(super) fn fail_begun(&mut self) {
+        if let Some((offset, bytes)) = self.begun.take() {
+            self.write(offset, &bytes);
+            self.fail_last();
+        }
+    }
+
+    /// The process ends during its durable write: the system has taken the first sectors of it, and goes no further.
+    pub(super) fn stop(&mut self, random: &mut Random) {
+        if let Some((offset, bytes)) = self.begun.take() {
+            let sectors = random.up_to((offset % SECTOR + bytes.len()).div_ceil(SECTOR));
+            let arrived = (sectors * SECTOR).saturating_sub(offset % SECTOR).min(bytes.len());
+            if arrived > 0 {
+                self.write(offset, &bytes[..arrived]);
+            }
+        }
+    }
+
     /// A sync that failed: the pages count as clean from now on, the process still sees them, the media never will.
     pub(super) fn fail_sync(&mut self) {
         self.pending.clear();
     }
 
     pub(super) fn is_dirty(&self) -> bool {
-        !self.pending.is_empty()
+        !self.pending.is_empty() || self.begun.is_some()
     }
 
     pub(super) fn cut(&mut self, loss: Loss, random: &mut Random) {
+        if let Some((offset, bytes)) = self.begun.take() {
+            self.write(offset, &bytes);
+        }
         let pending = std::mem::take(&mut self.pending);
         match loss {
             Loss::Everything => {}
@@ -233,5 +270,39 @@ mod tests {
         inode.write(0, &[8; SECTOR]);
         inode.sync_last();
         assert_eq!((inode.durable().len(), inode.live().len()), (8 * SECTOR, 10 * SECTOR), "nor what nobody needs");
+    }
+
+    /// Before its end a durable write is as any other that waits for a sync; what the end of the process leaves of it begins at its
+    /// beginning; after its end all of it stays, and nothing that was written before it.
+    #[test]
+    fn a_durable_write_is_durable_when_it_ends_and_not_before() {
+        let mut inode = Inode::default();
+        inode.grow(4 * SECTOR);
+        inode.sync();
+        inode.write(0, &[1; SECTOR]);
+        inode.begin(SECTOR, &[2; 3 * SECTOR]);
+        let sectors = |content: &[u8]| content.chunks(SECTOR).map(|sector| sector[0]).collect::<Vec<_>>();
+        assert_eq!(sectors(inode.live()), [1, 0, 0, 0], "nobody sees a part of it");
+        assert!(inode.is_dirty());
+        let (mut stopped, mut cut) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+        for seed in 0..100 {
+            let mut ended = inode.clone();
+            ended.stop(&mut Random(seed));
+            stopped.insert(sectors(ended.live())[1..].to_vec());
+            assert_eq!(sectors(ended.durable()), [0; 4], "it is not synced");
+            let mut lost = inode.clone();
+            lost.cut(Loss::Everything, &mut Random(seed));
+            assert_eq!(sectors(lost.live()), [0; 4]);
+            let mut inode = inode.clone();
+            inode.cut(Loss::Sectors, &mut Random(seed));
+            cut.insert(sectors(inode.live())[1..].to_vec());
+        }
+        assert!(stopped.into_iter().eq([[0, 0, 0], [2, 0, 0], [2, 2, 0], [2, 2, 2]]));
+        assert_eq!(cut.len(), 8, "any of its sectors");
+        let mut failed = inode.clone();
+        failed.fail_begun();
+        assert_eq!((sectors(failed.live()), sectors(failed.durable())), (vec![1, 2, 2, 2], vec![0; 4]));
+        inode.end();
+        assert_eq!((sectors(inode.live()), sectors(inode.durable())), (vec![1, 2, 2, 2], vec![0, 2, 2, 2]));
     }
 }

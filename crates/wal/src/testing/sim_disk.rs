@@ -28,6 +28,8 @@ pub struct Counts {
     pub reads: u64,
     /// Bytes that they gave.
     pub read_bytes: u64,
+    /// Writes that were to be durable by themselves. Each counts as a write and as a sync, too.
+    pub durable_writes: u64,
     /// Faults that were injected: failed calls, lost or torn writes at a power cut, damaged bytes.
     pub faults: u64,
 }
@@ -74,6 +76,8 @@ struct Inner {
     /// Handles of an earlier life fail.
     life: u64,
     down: bool,
+    /// Durable writes end when it is said so.
+    takes_time: bool,
     unreadable: BTreeSet<PathBuf>,
     counts: Counts,
     faults: Faults,
@@ -208,6 +212,7 @@ impl SimDisk {
             locks: BTreeSet::new(),
             life: 0,
             down: false,
+            takes_time: false,
             unreadable: BTreeSet::new(),
             counts: Counts::default(),
             faults: Faults::default(),
@@ -259,9 +264,26 @@ impl SimDisk {
     }
 
     /// The process ends, the machine lives: open files and locks are gone, unsynced writes are still there and still
-    /// unsynced.
+    /// unsynced. Of a durable write that has begun the first sectors are there, none or all of them among others.
     pub fn kill(&self) {
-        self.lock_inner().end_life();
+        let mut inner = self.lock_inner();
+        let inner = &mut *inner;
+        for inode in inner.inodes.values_mut() {
+            inode.stop(&mut inner.random);
+        }
+        inner.end_life();
+    }
+
+    /// From now on [`DiskFile::write_durably_at`] returns when the write has begun, and [`end_writes`](Self::end_writes) ends it:
+    /// for a simulation in which calls take time. Whoever called acts upon the call's return when it has ended, and makes no other
+    /// call before. What happens to the process or to the power until then happens during the call.
+    pub fn let_writes_take_time(&self) {
+        self.lock_inner().takes_time = true;
+    }
+
+    /// Ends the durable writes that have begun: what they wrote is durable, and nothing else by that.
+    pub fn end_writes(&self) {
+        self.lock_inner().inodes.values_mut().for_each(Inode::end);
     }
 
     /// The machine goes down instead of carrying out this step, counted from now; 0 is the next one. Steps are what
@@ -515,28 +537,7 @@ impl Drop for SimLock {
 }
 
 impl SimFile {
-    fn alive(&self, inner: &Inner) -> io::Result<()> {
-        if inner.life == self.life && !inner.down { Ok(()) } else { Err(down()) }
-    }
-
-    fn sync_with(&self, sync: fn(&mut Inode), fail: fn(&mut Inode)) -> io::Result<()> {
-        let mut inner = self.disk.lock_inner();
-        self.alive(&inner)?;
-        inner.step(|counts| &mut counts.syncs)?;
-        let failing = Inner::is_due(&mut inner.faults.failing_sync);
-        let inode = inner.inode_mut(self.inode)?;
-        if failing {
-            fail(inode);
-            inner.counts.faults += 1;
-            return Err(injected("the disk failed to sync"));
-        }
-        sync(inode);
-        Ok(())
-    }
-}
-
-impl DiskFile for SimFile {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_with(&self, bytes: &[u8], offset: u64, write: fn(&mut Inode, usize, &[u8])) -> io::Result<()> {
         let mut inner = self.disk.lock_inner();
         self.alive(&inner)?;
         let offset = usize::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
@@ -561,11 +562,44 @@ impl DiskFile for SimFile {
             inner.counts.faults += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
-        inner.inode_mut(self.inode)?.write(offset, bytes);
+        write(inner.inode_mut(self.inode)?, offset, bytes);
         Ok(())
     }
 
+    fn alive(&self, inner: &Inner) -> io::Result<()> {
+        if inner.life == self.life && !inner.down { Ok(()) } else { Err(down()) }
+    }
+
+    fn sync_with(&self, sync: fn(&mut Inode), fail: fn(&mut Inode)) -> io::Result<()> {
+        let mut inner = self.disk.lock_inner();
+        self.alive(&inner)?;
+        inner.step(|counts| &mut counts.syncs)?;
+        let failing = Inner::is_due(&mut inner.faults.failing_sync);
+        let inode = inner.inode_mut(self.inode)?;
+        if failing {
+            fail(inode);
+            inner.counts.faults += 1;
+            return Err(injected("the disk failed to sync"));
+        }
+        sync(inode);
+        Ok(())
+    }
+}
+
+impl DiskFile for SimFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_with(bytes, offset, Inode::write)
+    }
+
     fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut inner = self.disk.lock_inner();
+        inner.counts.durable_writes += 1;
+        let takes_time = inner.takes_time;
+        drop(inner);
+        if takes_time {
+            self.write_with(bytes, offset, Inode::begin)?;
+            return self.sync_with(|_| (), Inode::fail_begun);
+        }
         self.write_at(bytes, offset)?;
         self.sync_with(Inode::sync_last, Inode::fail_last)
     }

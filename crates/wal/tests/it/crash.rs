@@ -181,6 +181,50 @@ fn what_a_start_reports_is_durable() {
     }
 }
 
+/// The one call that writes a batch and makes it durable takes its time. Whatever ends during it, the process or the power, nothing of
+/// the batch was promised, and any part of it may be there; when it has ended, all of the batch stays.
+#[test]
+fn a_batch_is_promised_when_its_durable_write_has_ended_and_not_before() {
+    let (steps, states) = random_history(14, 30);
+    let flushes = steps.iter().filter(|step| matches!(step, Step::Flush)).count();
+    let mut torn = 0;
+    for last in 0..flushes {
+        let disk = SimDisk::new(14);
+        disk.let_writes_take_time();
+        let mut node = Node::open(&disk).unwrap();
+        let (mut flushed, mut submitted, mut taken) = (0, 0, 0);
+        for step in &steps {
+            submitted += usize::from(matches!(step, Step::Submit(_)));
+            if !matches!(step, Step::Flush) {
+                node.step(step).unwrap();
+                continue;
+            }
+            taken = node.writer.write_batch_durably().unwrap();
+            if flushed == last {
+                break;
+            }
+            flushed += 1;
+            disk.end_writes();
+            node.writer.complete();
+        }
+        let acknowledged = node.acknowledged();
+        for (variant, loss) in (0..20).zip([None].into_iter().chain(Loss::ALL.map(Some)).cycle()) {
+            let context = format!("flush {last}, {loss:?} {variant}");
+            let image = disk.fork(variant);
+            loss.map_or_else(|| image.kill(), |loss| image.power_cut(loss));
+            let (seen, node) = check(&image, &states, acknowledged, submitted, &context);
+            torn += usize::from(!node.report.findings.is_empty());
+            drop(node);
+            image.power_cut(Loss::Everything);
+            assert_eq!(check(&image, &states, acknowledged, submitted, &context).0, seen, "{context}: and then cut");
+        }
+        disk.end_writes();
+        disk.power_cut(Loss::Everything);
+        check(&disk, &states, acknowledged + taken, submitted, &format!("flush {last}, ended"));
+    }
+    assert!(torn > 50, "{torn} of the images held parts of a batch");
+}
+
 /// The same seed gives the same bytes, torn writes included.
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
