@@ -71,6 +71,9 @@ impl<T: Completion> Answers<T> {
 
     /// Waits until all are told.
     pub(crate) fn settle(&self) {
+        if self.untold() == 0 {
+            return;
+        }
         let (done, told) = sync_channel(1);
         if self.batches.send(Ask::Say(done)).is_ok() {
             // An error: the thread is gone, and tells nobody any more.

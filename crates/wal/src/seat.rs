@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crate::answers::Answers;
@@ -21,7 +21,7 @@ type Sitting<D, T> = Option<Box<Writer<D, T>>>;
 pub(crate) struct Seat<D: Disk, T: Completion> {
     log: Log<D, T>,
     writer: Mutex<Sitting<D, T>>,
-    answers: Answers<T>,
+    answers: Arc<Answers<T>>,
     /// There are callers who write themselves.
     callers_write: AtomicBool,
     /// The last batch had several callers. They are back soon, and are better off with batches in common.
@@ -37,9 +37,11 @@ pub(crate) struct Told {
 }
 
 impl<D: Disk, T: Completion> Seat<D, T> {
-    pub(crate) fn new(writer: Writer<D, T>) -> Result<Self, OpenError> {
+    pub(crate) fn new(mut writer: Writer<D, T>) -> Result<Self, OpenError> {
         let log = Log { shared: writer.shared().clone() };
-        let (writer, answers) = (Mutex::new(Some(Box::new(writer))), Answers::spawn()?);
+        let answers = Arc::new(Answers::spawn()?);
+        writer.leave_answers_to(Arc::clone(&answers));
+        let writer = Mutex::new(Some(Box::new(writer)));
         Ok(Self { log, writer, answers, callers_write: AtomicBool::new(false), several: AtomicBool::new(false) })
     }
 
@@ -62,10 +64,8 @@ impl<D: Disk, T: Completion> Seat<D, T> {
         hold(self.writer.lock().unwrap_or_else(PoisonError::into_inner), work)
     }
 
-    /// Ends the log, for all who wait for it and all who come later. Whoever waits for the end finds that all were told whose
-    /// writes are durable.
+    /// Ends the log, for all who wait for it and all who come later. Whoever waits for the end finds that all were told.
     pub(crate) fn vacate(&self) {
-        self.answers.settle();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(writer);
     }

@@ -11,7 +11,7 @@ use std::sync::mpsc::SyncSender;
 
 use bytes::Bytes;
 
-use crate::answers::tell_all;
+use crate::answers::{Answers, tell_all};
 use crate::data_dir::{DataDir, LogRight};
 use crate::disk::{Disk, DiskFile};
 use crate::end::EndSignal;
@@ -100,6 +100,8 @@ pub struct Writer<D: Disk, T: Completion> {
     spare: Spare<D::File>,
     /// Takes the zeroes of the next segment; without it, whoever calls [`housekeep`](Self::housekeep) writes them.
     chores: Option<SyncSender<Chore<D::File>>>,
+    /// Tells callers of batches that are durable; without it, [`complete`](Self::complete) tells them all.
+    answers: Option<Arc<Answers<T>>>,
     indexes: IndexJobs<D::File>,
     /// A mark stands at the end of the log.
     marked: bool,
@@ -211,6 +213,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         placed: Vec::new(),
         spare: Spare::None,
         chores: None,
+        answers: None,
         marked: false,
         must_roll: before.is_none(),
         _end: end,
@@ -269,6 +272,11 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     /// From now on the zeroes of the next segment go to the thread that holds the other end.
     pub(crate) fn hand_chores_to(&mut self, chores: SyncSender<Chore<D::File>>) {
         self.chores = Some(chores);
+    }
+
+    /// From now on callers of batches that are durable may also be told so by these.
+    pub(crate) fn leave_answers_to(&mut self, answers: Arc<Answers<T>>) {
+        self.answers = Some(answers);
     }
 
     /// True when writes are queued.
@@ -449,17 +457,28 @@ impl<D: Disk, T: Completion> Writer<D, T> {
     /// The end of this log, for this handle: every token is completed with the error, now and later.
     fn poison(&mut self, error: DiskError) -> WalError {
         let error = WalError::Poisoned(error);
+        // Nor does who submits now hear of it before those whose writes are durable hear of theirs.
+        self.settle_answers();
         self.shared.lock().phase = Phase::Poisoned(error.clone());
         self.fail_all(&error);
         error
     }
 
+    /// Tells everybody whose write is in hand or queued, behind those whose writes are durable.
     fn fail_all(&mut self, error: &WalError) {
+        self.settle_answers();
         self.step = Step::Idle;
         self.held = None;
         self.placed.clear();
         let queued = self.shared.give_up_queued();
         tell_all(self.in_hand.drain(..).chain(queued), &Err(error.clone()));
+    }
+
+    /// Waits until all are told whose writes are durable.
+    fn settle_answers(&self) {
+        if let Some(answers) = &self.answers {
+            answers.settle();
+        }
     }
 
     /// The writes of the next batch, and the commit index that is true of the log once they have taken effect. One that

@@ -141,6 +141,57 @@ fn the_log_ends_when_the_media_fails_under_a_caller() {
     drop(wal);
 }
 
+/// Errors overtake nobody: the media fails, or somebody's code panics, while callers of the batch before are still being told that
+/// theirs are durable.
+#[test]
+fn errors_are_told_behind_what_was_durable_before_them() {
+    const MANY: u64 = 12;
+    for media_fails in [true, false] {
+        let disk = SimDisk::new(1);
+        let (log, wal) = opened(&disk);
+        let (told, heard) = sync_channel(MANY as usize + 2);
+        let (open_gate, gate) = sync_channel(1);
+        wal.seat.turn(|_| {
+            let tell = told.clone();
+            let slow = move |result| {
+                gate.recv().unwrap();
+                tell.send((1, result)).unwrap();
+            };
+            submit(&log, append(1, 10), Token(Box::new(slow)));
+            (2..=MANY).for_each(|index| submit(&log, append(index, 10), token(index, &told)));
+        });
+        until("they are durable", || log.metrics().batches == 1);
+        until_asleep(&log);
+        let last = token(MANY + 1, &told);
+        if media_fails {
+            disk.fail_sync(0);
+            submit(&log, append(MANY + 1, 10), last);
+            until("the media fails", || disk.counts().faults == 1);
+        } else {
+            let (seat, others) = (Arc::clone(&wal.seat), log.clone());
+            thread::spawn(move || {
+                seat.turn(|_| {
+                    submit(&others, append(MANY + 1, 10), last);
+                    panic!("on purpose");
+                })
+            });
+            until("the log is closed", || log.failure().is_some());
+        }
+        (0..10_000).for_each(|_| thread::yield_now());
+        if media_fails {
+            // Nor does who comes now, and is not even written.
+            submit(&log, append(MANY + 2, 10), token(MANY + 2, &told));
+        }
+        assert!(matches!(heard.try_recv(), Err(TryRecvError::Empty)), "nobody overtakes the first");
+        open_gate.send(()).unwrap();
+        for index in 1..=MANY + 1 + u64::from(media_fails) {
+            let (said, result) = hear(&heard);
+            assert_eq!((said, result.is_ok()), (index, index <= MANY));
+        }
+        until("the log ends", || log.end().is_over());
+    }
+}
+
 /// Who is told on the thread that tells, and writes then, never does it there: that thread would wait for itself as soon as as many
 /// batches wait for it as may.
 #[test]
