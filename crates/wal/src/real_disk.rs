@@ -23,21 +23,28 @@ pub struct RealFile {
     direct: Option<File>,
     /// The file wants another alignment than ours.
     misaligned: AtomicBool,
+    /// The file has no write that is durable by itself.
+    without_durable: AtomicBool,
 }
 
 impl RealFile {
     fn cached(file: File) -> Self {
-        Self { file, direct: None, misaligned: AtomicBool::new(false) }
+        Self { file, direct: None, misaligned: AtomicBool::new(false), without_durable: AtomicBool::new(false) }
     }
 
     fn around_cache(file: File, path: &Path) -> Self {
-        Self { file, direct: platform::open_direct(path), misaligned: AtomicBool::new(false) }
+        Self { direct: platform::open_direct(path), ..Self::cached(file) }
     }
 
     /// Where a write goes around the cache.
     fn direct_for(&self, bytes: &[u8], offset: u64) -> Option<&File> {
         let aligned = offset.is_multiple_of(SECTOR as u64) && bytes.len().is_multiple_of(SECTOR) && is_aligned(bytes);
         self.direct.as_ref().filter(|_| aligned && !self.misaligned.load(Ordering::Relaxed))
+    }
+
+    /// Where a write is durable by itself.
+    fn durable_for(&self, bytes: &[u8], offset: u64) -> Option<&File> {
+        self.direct_for(bytes, offset).filter(|_| !self.without_durable.load(Ordering::Relaxed))
     }
 }
 
@@ -120,10 +127,11 @@ impl DiskFile for RealFile {
     }
 
     fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if let Some(direct) = self.direct_for(bytes, offset) {
+        if let Some(direct) = self.durable_for(bytes, offset) {
             match platform::write_durably_at(direct, bytes, offset) {
+                Err(error) if platform::is_unknown(&error) => self.without_durable.store(true, Ordering::Relaxed),
                 // The two calls that it stands for find out which of its two reasons this has.
-                Err(error) if platform::is_misaligned(&error) || platform::is_unknown(&error) => {}
+                Err(error) if platform::is_misaligned(&error) => {}
                 written => return written,
             }
         }
@@ -208,6 +216,24 @@ mod tests {
         file.write_at(content.content(), 512).unwrap();
         file.sync_data().unwrap();
         assert!(std::fs::read(&path).unwrap() == [b'x'; 2 * SECTOR]);
+    }
+
+    /// A file that takes writes around the cache, and none that is durable by itself, is asked for that once.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_without_durable_writes_is_not_asked_for_one_again() {
+        let dir = tempfile::tempdir().unwrap();
+        // This one takes no flags for writes, and its own value in pieces of 12 bytes.
+        let path = "/proc/self/oom_score_adj";
+        let value = format!("{:>8}    ", std::fs::read_to_string(path).unwrap().trim());
+        let content = AlignedBuffer::of(&value.repeat(SECTOR).as_bytes()[..SECTOR]);
+        let simple = OpenOptions::new().write(true).open(path).unwrap();
+        let file = RealFile { direct: Some(simple), ..RealFile::cached(create(&dir.path().join("file")).unwrap()) };
+        assert!(file.durable_for(content.content(), 0).is_some());
+        file.write_durably_at(content.content(), 0).unwrap();
+        assert!(file.durable_for(content.content(), 0).is_none(), "it is not tried again");
+        assert!(file.direct_for(content.content(), 0).is_some(), "and written around the cache all the same");
+        file.write_durably_at(content.content(), 0).unwrap();
     }
 
     /// A file that knows no write that is durable by itself, and wants another alignment besides, gets a write through the cache and
