@@ -3,9 +3,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::ops::Deref;
+use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use raftwright_core::{RaftEntry, WriteId};
@@ -233,6 +236,21 @@ fn start(store: Plain) -> BlockingLog<TestConfig> {
     BlockingLog::start(store, BlockingLogOptions::default(), on_a_thread).unwrap()
 }
 
+/// A test that comes to its end, or fails. Where the log is wrong, whoever uses it may wait for ever, and a test that does is noticed by
+/// nobody; so each is run on a thread of its own, which is given up after a minute. A minute is for ever here.
+fn ends<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let (end, ended) = channel();
+    let run = std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test());
+        end.send(()).unwrap();
+    });
+    match ended.recv_timeout(Duration::from_secs(60)) {
+        Ok(()) => {}
+        Err(RecvTimeoutError::Timeout) => panic!("somebody waits for ever"),
+        Err(RecvTimeoutError::Disconnected) => resume_unwind(run.join().unwrap_err()),
+    }
+}
+
 /// Plain stores behind the adapter, on disks whose power can be cut.
 #[derive(Default)]
 struct Adapted {
@@ -300,23 +318,25 @@ fn a_plain_store_behind_the_adapter_passes_the_suite_with_nothing_in_memory() {
 /// is completed.
 #[test]
 fn an_append_beyond_the_bound_of_the_queue_stops_the_log() {
-    let store = Plain::open(&Disk::new(), 1);
-    let (gate, told) = (Arc::clone(&store.gate), Arc::new(Told::default()));
-    gate.set(true);
-    let options = BlockingLogOptions { queue_writes_max: 10, ..BlockingLogOptions::default() };
-    let mut log = BlockingLog::start(store, options, on_a_thread).unwrap();
-    let gate = Hold(gate);
-    let mut taken = 0;
-    while told.count() == 0 {
-        taken += 1;
-        log.append(vec![entry(1, taken)], told.token(taken));
-        assert!(taken < 100, "the queue is not bounded");
-    }
-    log.save_vote(&Vote::new(2, 1), told.token(1000));
-    gate.set(false);
-    let told = told.wait(taken as usize + 1);
-    let failed: Vec<u64> = told.iter().filter(|(_, result)| result.is_err()).map(|(write, _)| *write).collect();
-    assert_eq!(failed, [taken, 1000], "{told:?}");
+    ends(|| async {
+        let store = Plain::open(&Disk::new(), 1);
+        let (gate, told) = (Arc::clone(&store.gate), Arc::new(Told::default()));
+        gate.set(true);
+        let options = BlockingLogOptions { queue_writes_max: 10, ..BlockingLogOptions::default() };
+        let mut log = BlockingLog::start(store, options, on_a_thread).unwrap();
+        let gate = Hold(gate);
+        let mut taken = 0;
+        while told.count() == 0 {
+            taken += 1;
+            log.append(vec![entry(1, taken)], told.token(taken));
+            assert!(taken < 100, "the queue is not bounded");
+        }
+        log.save_vote(&Vote::new(2, 1), told.token(1000));
+        gate.set(false);
+        let told = told.wait(taken as usize + 1);
+        let failed: Vec<u64> = told.iter().filter(|(_, result)| result.is_err()).map(|(write, _)| *write).collect();
+        assert_eq!(failed, [taken, 1000], "{told:?}");
+    });
 }
 
 #[derive(Default)]
@@ -348,114 +368,126 @@ impl Told {
 }
 
 /// While a flush hangs, nothing is completed, everything can be read, and nobody waits.
-#[tokio::test]
-async fn a_hanging_flush_holds_up_tokens_and_nothing_else() {
-    let store = Plain::open(&Disk::new(), 1);
-    let (gate, told) = (Arc::clone(&store.gate), Arc::new(Told::default()));
-    gate.set(true);
-    let mut log = start(store);
-    let gate = Hold(gate);
-    log.save_vote(&Vote::new_committed(1, 1), told.token(0));
-    for index in 1..=100 {
-        log.append(vec![entry(1, index)], told.token(index));
-    }
-    log.truncate(51, told.token(101));
-    let mut reader = log.get_log_reader().await;
-    assert_eq!(reader.try_get_log_entries(..).await.unwrap().len(), 50);
-    assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(id(1, 50)));
-    assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new_committed(1, 1)));
-    assert_eq!(told.count(), 0);
-    gate.set(false);
-    let told = told.wait(102);
-    assert_eq!(told, (0..=101).map(|write| (write, Ok(()))).collect::<Vec<_>>(), "in the order of submission");
+#[test]
+fn a_hanging_flush_holds_up_tokens_and_nothing_else() {
+    ends(|| async {
+        let store = Plain::open(&Disk::new(), 1);
+        let (gate, told) = (Arc::clone(&store.gate), Arc::new(Told::default()));
+        gate.set(true);
+        let mut log = start(store);
+        let gate = Hold(gate);
+        log.save_vote(&Vote::new_committed(1, 1), told.token(0));
+        for index in 1..=100 {
+            log.append(vec![entry(1, index)], told.token(index));
+        }
+        log.truncate(51, told.token(101));
+        let mut reader = log.get_log_reader().await;
+        assert_eq!(reader.try_get_log_entries(..).await.unwrap().len(), 50);
+        assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(id(1, 50)));
+        assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new_committed(1, 1)));
+        assert_eq!(told.count(), 0);
+        gate.set(false);
+        let told = told.wait(102);
+        assert_eq!(told, (0..=101).map(|write| (write, Ok(()))).collect::<Vec<_>>(), "in the order of submission");
+    });
 }
 
 /// Dropping the log finishes what was submitted and closes the store, so that it can be opened again.
-#[tokio::test]
-async fn dropping_the_log_finishes_what_was_submitted() {
-    let (disk, told) = (Disk::new(), Arc::new(Told::default()));
-    let store = Plain::open(&disk, 1);
-    let closed = Arc::clone(&store.closed);
-    let mut log = start(store);
-    for index in 1..=500 {
-        log.append(vec![entry(1, index)], told.token(index));
-    }
-    log.save_committed(Some(id(1, 400)));
-    let mut reader = log.get_log_reader().await;
-    drop(log);
-    assert!(*closed.lock().unwrap());
-    assert_eq!(told.count(), 500);
-    disk.cut(raftwright_traits::testing::Loss::Everything);
-    let mut log = start(Plain::open(&disk, 2));
-    assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(id(1, 500)));
-    assert_eq!(log.read_committed().await.unwrap(), Some(id(1, 400)));
-    assert_eq!(log.get_log_state().await.unwrap().incarnation, Some(Incarnation(1)));
-    assert_eq!(log.try_get_log_entries(..).await.unwrap().len(), 500, "from the store's thread");
-    assert_eq!(reader.try_get_log_entries(..).await.unwrap().len(), 500, "what is in memory outlives the store");
+#[test]
+fn dropping_the_log_finishes_what_was_submitted() {
+    ends(|| async {
+        let (disk, told) = (Disk::new(), Arc::new(Told::default()));
+        let store = Plain::open(&disk, 1);
+        let closed = Arc::clone(&store.closed);
+        let mut log = start(store);
+        for index in 1..=500 {
+            log.append(vec![entry(1, index)], told.token(index));
+        }
+        log.save_committed(Some(id(1, 400)));
+        let mut reader = log.get_log_reader().await;
+        drop(log);
+        assert!(*closed.lock().unwrap());
+        assert_eq!(told.count(), 500);
+        disk.cut(raftwright_traits::testing::Loss::Everything);
+        let mut log = start(Plain::open(&disk, 2));
+        assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(id(1, 500)));
+        assert_eq!(log.read_committed().await.unwrap(), Some(id(1, 400)));
+        assert_eq!(log.get_log_state().await.unwrap().incarnation, Some(Incarnation(1)));
+        assert_eq!(log.try_get_log_entries(..).await.unwrap().len(), 500, "from the store's thread");
+        assert_eq!(reader.try_get_log_entries(..).await.unwrap().len(), 500, "what is in memory outlives the store");
+    });
 }
 
 /// After a store has panicked, every token that it held or gets is an error, and dropping the log does not hang.
-#[tokio::test]
-async fn a_store_that_panics_fails_every_write() {
-    let mut store = Plain::open(&Disk::new(), 1);
-    store.panics = true;
-    let (gate, told) = (Arc::clone(&store.gate), Arc::new(Told::default()));
-    gate.set(true);
-    let mut log = start(store);
-    log.append(vec![entry(1, 1)], told.token(1));
-    gate.set(false);
-    told.wait(1);
-    log.append(vec![entry(1, 2)], told.token(2));
-    let told = told.wait(2);
-    assert!(told.iter().all(|(_, result)| result.is_err()), "{told:?}");
-    drop(log);
+#[test]
+fn a_store_that_panics_fails_every_write() {
+    ends(|| async {
+        let mut store = Plain::open(&Disk::new(), 1);
+        store.panics = true;
+        let (gate, told) = (Arc::clone(&store.gate), Arc::new(Told::default()));
+        gate.set(true);
+        let mut log = start(store);
+        log.append(vec![entry(1, 1)], told.token(1));
+        gate.set(false);
+        told.wait(1);
+        log.append(vec![entry(1, 2)], told.token(2));
+        let told = told.wait(2);
+        assert!(told.iter().all(|(_, result)| result.is_err()), "{told:?}");
+        drop(log);
+    });
 }
 
 /// An append that leaves a gap stops the log: the order of writes is a promise.
-#[tokio::test]
-async fn an_append_that_leaves_a_gap_stops_the_log() {
-    let told = Arc::new(Told::default());
-    let mut log = start(Plain::open(&Disk::new(), 1));
-    log.append(vec![entry(1, 1)], told.token(0));
-    told.wait(1);
-    log.append(vec![entry(1, 3)], told.token(1));
-    log.append(vec![entry(1, 2)], told.token(2));
-    let told = told.wait(3);
-    assert_eq!(told, [(0, Ok(())), (1, Err(StorageErrorKind::Write)), (2, Err(StorageErrorKind::Write))]);
-    assert_eq!(log.try_get_log_entries(..).await.unwrap().len(), 1);
+#[test]
+fn an_append_that_leaves_a_gap_stops_the_log() {
+    ends(|| async {
+        let told = Arc::new(Told::default());
+        let mut log = start(Plain::open(&Disk::new(), 1));
+        log.append(vec![entry(1, 1)], told.token(0));
+        told.wait(1);
+        log.append(vec![entry(1, 3)], told.token(1));
+        log.append(vec![entry(1, 2)], told.token(2));
+        let told = told.wait(3);
+        assert_eq!(told, [(0, Ok(())), (1, Err(StorageErrorKind::Write)), (2, Err(StorageErrorKind::Write))]);
+        assert_eq!(log.try_get_log_entries(..).await.unwrap().len(), 1);
+    });
 }
 
 /// The last log id after a truncation into what is no longer in memory is read from the store.
-#[tokio::test]
-async fn a_truncation_into_what_is_not_in_memory_finds_the_last_log_id() {
-    let (disk, told) = (Disk::new(), Arc::new(Told::default()));
-    let mut log = start(Plain::open(&disk, 1));
-    log.append((1..=9).map(|index| entry(index, index)).collect(), told.token(0));
-    drop(log);
-    let mut log = start(Plain::open(&disk, 1));
-    log.truncate(5, told.token(1));
-    assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(id(4, 4)));
-    log.append(vec![entry(20, 5), entry(20, 6)], told.token(2));
-    let ids: Vec<Id> = log.try_get_log_entries(3..).await.unwrap().iter().map(RaftEntry::log_id).collect();
-    assert_eq!(ids, [id(3, 3), id(4, 4), id(20, 5), id(20, 6)], "half from the store, half from memory");
+#[test]
+fn a_truncation_into_what_is_not_in_memory_finds_the_last_log_id() {
+    ends(|| async {
+        let (disk, told) = (Disk::new(), Arc::new(Told::default()));
+        let mut log = start(Plain::open(&disk, 1));
+        log.append((1..=9).map(|index| entry(index, index)).collect(), told.token(0));
+        drop(log);
+        let mut log = start(Plain::open(&disk, 1));
+        log.truncate(5, told.token(1));
+        assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(id(4, 4)));
+        log.append(vec![entry(20, 5), entry(20, 6)], told.token(2));
+        let ids: Vec<Id> = log.try_get_log_entries(3..).await.unwrap().iter().map(RaftEntry::log_id).collect();
+        assert_eq!(ids, [id(3, 3), id(4, 4), id(20, 5), id(20, 6)], "half from the store, half from memory");
+    });
 }
 
 /// Without a thread there is no log, and nothing hangs.
 #[test]
 fn without_a_thread_there_is_no_log() {
-    let refused = BlockingLog::start(Plain::open(&Disk::new(), 1), BlockingLogOptions::default(), |_| {
-        Err(io::Error::other("no threads left"))
+    ends(|| async {
+        let refused = BlockingLog::start(Plain::open(&Disk::new(), 1), BlockingLogOptions::default(), |_| {
+            Err(io::Error::other("no threads left"))
+        });
+        assert!(refused.unwrap_err().message.contains("no threads left"));
+        // A thread that never begins is one that has ended.
+        let told = Arc::new(Told::default());
+        let mut log = BlockingLog::start(Plain::open(&Disk::new(), 1), BlockingLogOptions::default(), |work| {
+            drop(work);
+            Ok(())
+        })
+        .unwrap();
+        log.append(vec![entry(1, 1)], told.token(0));
+        assert_eq!(told.wait(1), [(0, Err(StorageErrorKind::Write))]);
     });
-    assert!(refused.unwrap_err().message.contains("no threads left"));
-    // A thread that never begins is one that has ended.
-    let told = Arc::new(Told::default());
-    let mut log = BlockingLog::start(Plain::open(&Disk::new(), 1), BlockingLogOptions::default(), |work| {
-        drop(work);
-        Ok(())
-    })
-    .unwrap();
-    log.append(vec![entry(1, 1)], told.token(0));
-    assert_eq!(told.wait(1), [(0, Err(StorageErrorKind::Write))]);
 }
 
 /// A log whose entries 1 to 9, of term 1, are in the store alone, and 10 and 11 in memory, too; and the gate before the
@@ -486,50 +518,56 @@ async fn begun<F: Future>(read: Pin<&mut F>) {
 }
 
 /// A read that takes its first part from the store, and finds the second one replaced, begins again.
-#[tokio::test]
-async fn a_read_that_a_truncation_overtakes_begins_again() {
-    let told = Arc::default();
-    let (mut log, gate) = half_in_memory(usize::MAX, &told);
-    gate.set(true);
-    let mut reader = log.get_log_reader().await;
-    let mut read = pin!(reader.try_get_log_entries(6..));
-    begun(read.as_mut()).await;
-    log.truncate(8, told.token(2));
-    log.append((8..=12).map(|index| entry(2, index)).collect(), told.token(3));
-    gate.set(false);
-    told.wait(4);
-    let ids: Vec<Id> = read.await.unwrap().iter().map(RaftEntry::log_id).collect();
-    assert_eq!(ids, [id(1, 6), id(1, 7), id(2, 8), id(2, 9), id(2, 10), id(2, 11), id(2, 12)]);
+#[test]
+fn a_read_that_a_truncation_overtakes_begins_again() {
+    ends(|| async {
+        let told = Arc::default();
+        let (mut log, gate) = half_in_memory(usize::MAX, &told);
+        gate.set(true);
+        let mut reader = log.get_log_reader().await;
+        let mut read = pin!(reader.try_get_log_entries(6..));
+        begun(read.as_mut()).await;
+        log.truncate(8, told.token(2));
+        log.append((8..=12).map(|index| entry(2, index)).collect(), told.token(3));
+        gate.set(false);
+        told.wait(4);
+        let ids: Vec<Id> = read.await.unwrap().iter().map(RaftEntry::log_id).collect();
+        assert_eq!(ids, [id(1, 6), id(1, 7), id(2, 8), id(2, 9), id(2, 10), id(2, 11), id(2, 12)]);
+    });
 }
 
 /// A read that takes several steps, and finds the next one purged, begins again behind it.
-#[tokio::test]
-async fn a_read_that_a_purge_overtakes_begins_again() {
-    let told = Arc::default();
-    let (mut log, gate) = half_in_memory(3, &told);
-    gate.set(true);
-    let mut reader = log.get_log_reader().await;
-    let mut read = pin!(reader.try_get_log_entries(1..));
-    begun(read.as_mut()).await;
-    log.purge(id(1, 8), told.token(2));
-    gate.set(false);
-    told.wait(3);
-    let ids: Vec<Id> = read.await.unwrap().iter().map(RaftEntry::log_id).collect();
-    assert_eq!(ids, [id(1, 9), id(1, 10), id(1, 11)]);
+#[test]
+fn a_read_that_a_purge_overtakes_begins_again() {
+    ends(|| async {
+        let told = Arc::default();
+        let (mut log, gate) = half_in_memory(3, &told);
+        gate.set(true);
+        let mut reader = log.get_log_reader().await;
+        let mut read = pin!(reader.try_get_log_entries(1..));
+        begun(read.as_mut()).await;
+        log.purge(id(1, 8), told.token(2));
+        gate.set(false);
+        told.wait(3);
+        let ids: Vec<Id> = read.await.unwrap().iter().map(RaftEntry::log_id).collect();
+        assert_eq!(ids, [id(1, 9), id(1, 10), id(1, 11)]);
+    });
 }
 
 /// A limit counts what comes from the store and what comes from memory together.
-#[tokio::test]
-async fn a_limit_counts_both_parts_of_a_read() {
-    let told = Arc::default();
-    let (mut log, _) = half_in_memory(usize::MAX, &told);
-    let size = entry(1, 1).size();
-    for (start, count) in [(8, 2), (1, 3), (8, 3), (9, 1), (10, 1)] {
-        let found = log.limited_get_log_entries(start, 12, count * size + 1).await.unwrap();
-        assert_eq!(found.len(), count, "from {start} on");
-    }
-    let (mut in_steps, _) = half_in_memory(2, &Arc::default());
-    assert_eq!(in_steps.try_get_log_entries(..).await.unwrap().len(), 11);
+#[test]
+fn a_limit_counts_both_parts_of_a_read() {
+    ends(|| async {
+        let told = Arc::default();
+        let (mut log, _) = half_in_memory(usize::MAX, &told);
+        let size = entry(1, 1).size();
+        for (start, count) in [(8, 2), (1, 3), (8, 3), (9, 1), (10, 1)] {
+            let found = log.limited_get_log_entries(start, 12, count * size + 1).await.unwrap();
+            assert_eq!(found.len(), count, "from {start} on");
+        }
+        let (mut in_steps, _) = half_in_memory(2, &Arc::default());
+        assert_eq!(in_steps.try_get_log_entries(..).await.unwrap().len(), 11);
+    });
 }
 
 /// A log whose store's thread hangs in the flush of a vote: nothing else waits for it.
@@ -547,96 +585,104 @@ fn hanging(options: BlockingLogOptions, told: &Arc<Told>) -> (BlockingLog<TestCo
 /// `queue_bytes_max`: while so many bytes wait, an append stops the log. Votes have a reserve as large again.
 #[test]
 fn an_append_beyond_the_bytes_of_the_queue_stops_the_log() {
-    let size = entry(1, 1).size();
-    for (bytes, fit) in [(10 * size, 10), (10 * size + 1, 11), (size, 1)] {
-        let told = Arc::new(Told::default());
-        let options = BlockingLogOptions { queue_bytes_max: bytes, ..BlockingLogOptions::default() };
-        let (mut log, gate, _) = hanging(options, &told);
-        for index in 1..=fit {
-            log.append(vec![entry(1, index)], told.token(index));
+    ends(|| async {
+        let size = entry(1, 1).size();
+        for (bytes, fit) in [(10 * size, 10), (10 * size + 1, 11), (size, 1)] {
+            let told = Arc::new(Told::default());
+            let options = BlockingLogOptions { queue_bytes_max: bytes, ..BlockingLogOptions::default() };
+            let (mut log, gate, _) = hanging(options, &told);
+            for index in 1..=fit {
+                log.append(vec![entry(1, index)], told.token(index));
+            }
+            log.save_vote(&Vote::new(3, 1), told.token(100));
+            assert_eq!(told.count(), 0, "{fit} fit into {bytes} bytes, and a vote besides");
+            log.append(vec![entry(1, fit + 1)], told.token(101));
+            assert_eq!(*told.told.lock().unwrap(), [(101, Err(StorageErrorKind::Write))], "one more does not");
+            gate.set(false);
+            let told = told.wait(fit as usize + 3);
+            assert!(told[1..].iter().all(|(_, result)| result.is_ok()), "what was taken is written: {told:?}");
         }
-        log.save_vote(&Vote::new(3, 1), told.token(100));
-        assert_eq!(told.count(), 0, "{fit} fit into {bytes} bytes, and a vote besides");
-        log.append(vec![entry(1, fit + 1)], told.token(101));
-        assert_eq!(*told.told.lock().unwrap(), [(101, Err(StorageErrorKind::Write))], "one more does not");
-        gate.set(false);
-        let told = told.wait(fit as usize + 3);
-        assert!(told[1..].iter().all(|(_, result)| result.is_ok()), "what was taken is written: {told:?}");
-    }
+    });
 }
 
 /// `batch_bytes_max`: a batch that holds so much takes no further write, however many wait.
 #[test]
 fn a_batch_takes_no_further_write_once_it_is_full() {
-    let size = entry(1, 1).size();
-    for (bytes, expected) in
-        [(3 * size, [0, 3, 3, 3, 1].as_slice()), (3 * size + 1, &[0, 4, 4, 2]), (1 << 30, &[0, 10])]
-    {
-        let told = Arc::new(Told::default());
-        let options = BlockingLogOptions { batch_bytes_max: bytes, ..BlockingLogOptions::default() };
-        let (mut log, gate, batches) = hanging(options, &told);
-        for index in 1..=10 {
-            log.append(vec![entry(1, index)], told.token(index));
+    ends(|| async {
+        let size = entry(1, 1).size();
+        for (bytes, expected) in
+            [(3 * size, [0, 3, 3, 3, 1].as_slice()), (3 * size + 1, &[0, 4, 4, 2]), (1 << 30, &[0, 10])]
+        {
+            let told = Arc::new(Told::default());
+            let options = BlockingLogOptions { batch_bytes_max: bytes, ..BlockingLogOptions::default() };
+            let (mut log, gate, batches) = hanging(options, &told);
+            for index in 1..=10 {
+                log.append(vec![entry(1, index)], told.token(index));
+            }
+            gate.set(false);
+            told.wait(11);
+            assert_eq!(*batches.lock().unwrap(), expected, "{bytes} bytes");
         }
-        gate.set(false);
-        told.wait(11);
-        assert_eq!(*batches.lock().unwrap(), expected, "{bytes} bytes");
-    }
+    });
 }
 
 /// `recent_bytes_max`: so much of what is flushed is in memory, and what is older comes from the store.
-#[tokio::test]
-async fn older_entries_are_not_kept_in_memory() {
-    let told = Arc::new(Told::default());
-    let size = entry(1, 1).size();
-    let options = BlockingLogOptions { recent_bytes_max: 5 * size, ..BlockingLogOptions::default() };
-    let store = Plain::open(&Disk::new(), 1);
-    let gate = Arc::clone(&store.read_gate);
-    let mut log = BlockingLog::start(store, options, on_a_thread).unwrap();
-    let gate = Hold(gate);
-    for index in 1..=20 {
-        log.append(vec![entry(1, index)], told.token(index));
-    }
-    told.wait(20);
-    gate.set(true);
-    assert_eq!(log.try_get_log_entries(16..).await.unwrap().len(), 5, "without the store");
-    let mut reader = log.get_log_reader().await;
-    let mut read = pin!(reader.try_get_log_entries(15..));
-    begun(read.as_mut()).await;
-    gate.set(false);
-    assert_eq!(read.await.unwrap().len(), 6);
+#[test]
+fn older_entries_are_not_kept_in_memory() {
+    ends(|| async {
+        let told = Arc::new(Told::default());
+        let size = entry(1, 1).size();
+        let options = BlockingLogOptions { recent_bytes_max: 5 * size, ..BlockingLogOptions::default() };
+        let store = Plain::open(&Disk::new(), 1);
+        let gate = Arc::clone(&store.read_gate);
+        let mut log = BlockingLog::start(store, options, on_a_thread).unwrap();
+        let gate = Hold(gate);
+        for index in 1..=20 {
+            log.append(vec![entry(1, index)], told.token(index));
+        }
+        told.wait(20);
+        gate.set(true);
+        assert_eq!(log.try_get_log_entries(16..).await.unwrap().len(), 5, "without the store");
+        let mut reader = log.get_log_reader().await;
+        let mut read = pin!(reader.try_get_log_entries(15..));
+        begun(read.as_mut()).await;
+        gate.set(false);
+        assert_eq!(read.await.unwrap().len(), 6);
+    });
 }
 
 /// `READS_MAX`: reads beyond the bound are refused while the disk hangs, and those that nobody waits for any more make room.
-#[tokio::test]
-async fn reads_that_wait_for_the_disk_are_bounded() {
-    const MAX: usize = 1 << 10;
-    let told = Arc::default();
-    let (mut log, gate) = half_in_memory(usize::MAX, &told);
-    gate.set(true);
-    let mut first = log.get_log_reader().await;
-    let mut first = pin!(first.try_get_log_entries(1..=9));
-    begun(first.as_mut()).await;
-    gate.reached();
-    let mut readers = Vec::new();
-    for _ in 0..MAX {
-        readers.push(log.get_log_reader().await);
-    }
-    let mut reads: Vec<_> = readers.iter_mut().map(|reader| Box::pin(reader.try_get_log_entries(1..=9))).collect();
-    for read in &mut reads {
-        begun(read.as_mut()).await;
-    }
-    // It is refused at once: one that was taken would wait for the store.
-    let refused = pin!(log.try_get_log_entries(1..=9)).poll(&mut Context::from_waker(Waker::noop()));
-    assert!(matches!(&refused, Poll::Ready(Err(error)) if error.kind == StorageErrorKind::Read), "{refused:?}");
-    assert_eq!(log.try_get_log_entries(10..).await.unwrap().len(), 2, "what is in memory is read all the same");
-    drop(reads.pop());
-    let mut another = log.get_log_reader().await;
-    let mut another = pin!(another.try_get_log_entries(1..=9));
-    begun(another.as_mut()).await;
-    gate.set(false);
-    for read in reads {
-        assert_eq!(read.await.unwrap().len(), 9);
-    }
-    assert_eq!((first.await.unwrap().len(), another.await.unwrap().len()), (9, 9));
+#[test]
+fn reads_that_wait_for_the_disk_are_bounded() {
+    ends(|| async {
+        const MAX: usize = 1 << 10;
+        let told = Arc::default();
+        let (mut log, gate) = half_in_memory(usize::MAX, &told);
+        gate.set(true);
+        let mut first = log.get_log_reader().await;
+        let mut first = pin!(first.try_get_log_entries(1..=9));
+        begun(first.as_mut()).await;
+        gate.reached();
+        let mut readers = Vec::new();
+        for _ in 0..MAX {
+            readers.push(log.get_log_reader().await);
+        }
+        let mut reads: Vec<_> = readers.iter_mut().map(|reader| Box::pin(reader.try_get_log_entries(1..=9))).collect();
+        for read in &mut reads {
+            begun(read.as_mut()).await;
+        }
+        // It is refused at once: one that was taken would wait for the store.
+        let refused = pin!(log.try_get_log_entries(1..=9)).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(&refused, Poll::Ready(Err(error)) if error.kind == StorageErrorKind::Read), "{refused:?}");
+        assert_eq!(log.try_get_log_entries(10..).await.unwrap().len(), 2, "what is in memory is read all the same");
+        drop(reads.pop());
+        let mut another = log.get_log_reader().await;
+        let mut another = pin!(another.try_get_log_entries(1..=9));
+        begun(another.as_mut()).await;
+        gate.set(false);
+        for read in reads {
+            assert_eq!(read.await.unwrap().len(), 9);
+        }
+        assert_eq!((first.await.unwrap().len(), another.await.unwrap().len()), (9, 9));
+    });
 }
