@@ -43,3 +43,7 @@ pub(crate) const TRANSFER_TIMEOUTS: u64 = 2;
 /// Most calls that ask the state machine's worker for a snapshot, or for a place to receive one, and wait for it. Past it,
 /// their callers wait to hand them over.
 pub(crate) const SNAPSHOT_CALLS_MAX: usize = 64;
+
+/// Most heartbeats to one target that are under way, each on a connection of its own. A second one is sent when the first has no answer
+/// for half the shortest election timeout. Past it, the next one waits in its mailbox until one is answered or given up.
+pub(crate) const HEARTBEATS_UNDER_WAY_MAX: usize = 4;

@@ -13,7 +13,8 @@ pub struct Config {
     pub cluster_name: String,
     /// How often a leader shows that it lives, in milliseconds.
     pub heartbeat_interval: u64,
-    /// The shortest time without a leader before an election, in milliseconds. At least twice the heartbeat interval.
+    /// The shortest time without a leader before an election, in milliseconds. At least twice the heartbeat interval, and more
+    /// than a round trip between the servers: a shorter one elects leaders that nobody hears in time.
     pub election_timeout_min: u64,
     /// The longest such time, in milliseconds. More than the shortest.
     pub election_timeout_max: u64,

@@ -8,6 +8,7 @@ mod determinism;
 mod ending;
 mod faults;
 mod fixture;
+mod heartbeats;
 mod inbound;
 mod limits;
 mod membership;
