@@ -9,8 +9,28 @@ use crate::frame::FrameError;
 use crate::frame_io::LinkError;
 use crate::handshake::{HandshakeError, Refusal};
 
-/// Longest text of a fault that is sent or read, in bytes.
+/// Longest text of a fault, in bytes.
 pub const FAULT_TEXT_LEN_MAX: usize = 512;
+
+/// Stands in a text for what was left out of it.
+const LEFT_OUT: &str = " ... ";
+
+/// The text within `len_max` bytes. Of a longer one the middle is left out: it says at its beginning what has failed, and at its end why.
+pub(crate) fn shortened(mut text: String, len_max: usize) -> String {
+    if text.len() <= len_max {
+        return text;
+    }
+    let kept = len_max.saturating_sub(LEFT_OUT.len());
+    let (from, to) = (text.floor_char_boundary(kept / 2), text.ceil_char_boundary(text.len() - kept.div_ceil(2)));
+    text.replace_range(from..to, LEFT_OUT);
+    text
+}
+
+/// A peer's text as it may stand in a log: control characters come out escaped, so that it is one line.
+pub(crate) fn harmless(text: &[u8]) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    String::from_utf8_lossy(text).chars().map(escape).collect()
+}
 
 /// What kind of failure a handler reports instead of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,29 +79,31 @@ impl FaultCode {
 pub struct Fault {
     /// For programs.
     pub code: FaultCode,
-    /// For people.
-    pub text: String,
+    /// For people. At most [`FAULT_TEXT_LEN_MAX`] bytes.
+    text: String,
 }
 
 impl Fault {
-    /// A fault. Text beyond [`FAULT_TEXT_LEN_MAX`] bytes is cut off when it is sent.
+    /// A fault. A text of more than [`FAULT_TEXT_LEN_MAX`] bytes keeps its beginning and its end, which is where the cause stands.
     pub fn new(code: FaultCode, text: impl fmt::Display) -> Self {
-        Fault { code, text: text.to_string() }
+        Fault { code, text: shortened(text.to_string(), FAULT_TEXT_LEN_MAX) }
+    }
+
+    /// For people: what has failed, and why.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// As it goes over the wire.
     pub fn encode(&self) -> Body {
-        let mut end = self.text.len().min(FAULT_TEXT_LEN_MAX);
-        while !self.text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let mut body = Body::with_capacity(end + 1);
+        let mut body = Body::with_capacity(self.text.len() + 1);
         body.put_u8(self.code.code());
-        body.put_slice(&self.text.as_bytes()[..end]);
+        body.put_slice(self.text.as_bytes());
         body
     }
 
-    /// Reads one. Text beyond [`FAULT_TEXT_LEN_MAX`] bytes is cut off; what is no UTF-8 is replaced.
+    /// Reads one. Text beyond [`FAULT_TEXT_LEN_MAX`] bytes is not looked at: nobody who keeps to the bound sends it. What is no UTF-8
+    /// is replaced, and control characters come out escaped, so that the text is harmless in a log.
     ///
     /// # Errors
     /// The body is empty.
@@ -89,8 +111,7 @@ impl Fault {
         let mut body = BodyReader::new(body);
         let code = FaultCode::from_code(body.u8("fault code")?);
         let text = body.rest();
-        let text = String::from_utf8_lossy(&text[..text.len().min(FAULT_TEXT_LEN_MAX)]).into_owned();
-        Ok(Fault { code, text })
+        Ok(Fault::new(code, harmless(&text[..text.len().min(FAULT_TEXT_LEN_MAX)])))
     }
 }
 
@@ -207,16 +228,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_of_a_fault_is_cut_when_it_is_sent_and_when_it_is_read() {
-        // Two bytes each, and one before them: the cut would fall into the middle of a character.
-        let text = format!("!{}", "\u{e9}".repeat(FAULT_TEXT_LEN_MAX));
-        let body = Fault::new(FaultCode::Busy, &text).encode().into_bytes();
-        assert_eq!(body.len(), 1 + FAULT_TEXT_LEN_MAX - 1, "the code, and whole characters");
-        assert_eq!(Fault::decode(body).unwrap().text, text[..FAULT_TEXT_LEN_MAX - 1]);
+    fn the_text_of_a_fault_is_bounded_where_it_is_made_and_where_it_is_read() {
         let longest = "x".repeat(FAULT_TEXT_LEN_MAX);
-        assert_eq!(Fault::new(FaultCode::Busy, &longest).encode().len(), 1 + FAULT_TEXT_LEN_MAX);
+        assert_eq!(Fault::new(FaultCode::Busy, &longest).text(), longest);
+        // Two bytes each, and an odd number around them: both cuts would fall into the middle of a character.
+        let text = format!("!{}?", "\u{e9}".repeat(FAULT_TEXT_LEN_MAX));
+        let fault = Fault::new(FaultCode::Busy, &text);
+        assert!((FAULT_TEXT_LEN_MAX - 2..=FAULT_TEXT_LEN_MAX).contains(&fault.text().len()), "{}", fault.text());
+        assert_eq!(Fault::decode(fault.encode().into_bytes()).unwrap(), fault);
         // Who keeps to no bound is read no further than it.
         let foreign = [&[2][..], longest.as_bytes(), b"and more"].concat();
-        assert_eq!(Fault::decode(foreign.into()).unwrap().text, longest);
+        assert_eq!(Fault::decode(foreign.into()).unwrap().text(), longest);
+        // Nor do escapes and replacements make it longer.
+        for byte in [0x07, 0xff] {
+            let foreign = [&[2][..], &[byte; FAULT_TEXT_LEN_MAX]].concat();
+            let fault = Fault::decode(foreign.into()).unwrap();
+            assert!(fault.text().len() <= FAULT_TEXT_LEN_MAX && !fault.text().contains('\u{7}'), "{fault}");
+        }
+    }
+
+    /// An error says at its end what all the rest follows from.
+    #[test]
+    fn a_text_that_is_too_long_keeps_what_failed_and_why() {
+        let path = "directory/".repeat(FAULT_TEXT_LEN_MAX);
+        let fault =
+            Fault::new(FaultCode::Stopped, format_args!("the log failed: writing /{path}: No space left on device"));
+        assert!(fault.text().starts_with("the log failed: writing /directory"), "{fault}");
+        assert!(fault.text().ends_with("No space left on device"), "{fault}");
+        assert!(fault.text().contains(LEFT_OUT), "{fault}");
     }
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::body::{Body, BodyReader, DecodeError};
+use crate::error::{harmless, shortened};
 use crate::frame::{Frame, Kind, Role};
 use crate::identity::{ClusterId, Features, Lane, PeerIdentity, ProtocolVersion, VersionRange};
 
@@ -122,7 +123,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal. Text beyond [`REFUSAL_TEXT_LEN_MAX`] bytes is cut off when it is sent.
+    /// A refusal. When it is sent, a text of more than [`REFUSAL_TEXT_LEN_MAX`] bytes keeps its beginning and its end, which is where the
+    /// cause stands.
     pub fn new(reason: RefusalReason, text: impl Into<String>) -> Self {
         Refusal { reason, text: text.into() }
     }
@@ -462,15 +464,12 @@ impl Welcome {
 impl Refusal {
     /// The body of the `Refuse` frame.
     pub fn encode(&self) -> Body {
-        let mut end = self.text.len().min(REFUSAL_TEXT_LEN_MAX);
-        while !self.text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let mut body = Body::with_capacity(end + 3);
+        let text = shortened(self.text.clone(), REFUSAL_TEXT_LEN_MAX);
+        let mut body = Body::with_capacity(text.len() + 3);
         body.put_u8(self.reason.code());
         // The cast cannot cut anything off: REFUSAL_TEXT_LEN_MAX fits.
-        body.put_u16(end as u16);
-        body.put_slice(&self.text.as_bytes()[..end]);
+        body.put_u16(text.len() as u16);
+        body.put_slice(text.as_bytes());
         body
     }
 
@@ -484,8 +483,7 @@ impl Refusal {
         let reason = RefusalReason::from_code(body.u8("reason")?);
         let len = usize::from(body.u16("text length")?);
         let text = body.bytes(len.min(REFUSAL_TEXT_LEN_MAX), "text")?;
-        let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-        Ok(Refusal { reason, text: String::from_utf8_lossy(&text).chars().map(escape).collect() })
+        Ok(Refusal { reason, text: harmless(&text) })
     }
 }
 
@@ -496,10 +494,11 @@ mod tests {
     #[test]
     fn the_text_of_a_refusal_is_cut_when_it_is_sent_and_when_it_is_read() {
         // Two bytes each, and one before them: the cut would fall into the middle of a character.
-        let text = format!("!{}", "\u{e9}".repeat(REFUSAL_TEXT_LEN_MAX));
+        let text = format!("!{}?", "\u{e9}".repeat(REFUSAL_TEXT_LEN_MAX));
         let body = Refusal::new(RefusalReason::NotAPeer, &text).encode().into_bytes();
         assert_eq!(body.len(), 3 + REFUSAL_TEXT_LEN_MAX - 1, "reason, length, and whole characters");
-        assert_eq!(Refusal::decode(body).unwrap().text, text[..REFUSAL_TEXT_LEN_MAX - 1]);
+        let read = Refusal::decode(body).unwrap().text;
+        assert!(read.starts_with("!\u{e9}") && read.ends_with("\u{e9}?"), "what was refused, and why: {read}");
         let longest = "x".repeat(REFUSAL_TEXT_LEN_MAX);
         assert_eq!(Refusal::new(RefusalReason::NotAPeer, &longest).encode().len(), 3 + REFUSAL_TEXT_LEN_MAX);
         // Who keeps to no bound is read no further than it.

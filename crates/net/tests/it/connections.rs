@@ -283,7 +283,7 @@ async fn a_failed_request_fails_alone() {
     assert_eq!(error, CallError::Fault(Fault::new(FaultCode::Busy, "later")));
     assert!(error.is_surely_not_done());
     let error = link.call(Kind::Vote, body("long"), PATIENCE).await.unwrap_err();
-    assert!(matches!(&error, CallError::Fault(fault) if fault.text.contains("too long")), "{error}");
+    assert!(matches!(&error, CallError::Fault(fault) if fault.text().contains("too long")), "{error}");
     assert!(!error.is_surely_not_done(), "the request was handled: only its answer is lost");
     let error = link.call(Kind::Vote, vec![0; 4001].into(), PATIENCE).await.unwrap_err();
     assert!(matches!(error, CallError::TooLong(_)), "{error}");
