@@ -224,6 +224,25 @@ fn a_large_entry_goes_alone() {
     assert_eq!(rig.on_the_way(), [(3, 3)]);
 }
 
+/// The window grows with the pace of the target and the round trip; a request does not.
+#[test]
+fn a_request_keeps_its_bytes_in_a_wide_window() {
+    let config = StreamConfig { request_bytes_max: 4, ..StreamConfig::default() };
+    let mut rig = Rig::new(config, &[TERM; 1000], 1);
+    let mut widest = 0;
+    for _ in 0..200 {
+        rig.read_all();
+        widest = widest.max(rig.stream.window());
+        assert!(rig.sent.iter().all(|(_, request)| request.entries.len() <= 4), "entries of one byte");
+        if rig.sent.is_empty() {
+            break;
+        }
+        rig.now += Span::from_millis(1);
+        rig.store();
+    }
+    assert!(widest >= 8, "else it is the window that bounds the requests: {widest}");
+}
+
 #[test]
 fn a_conflict_starts_a_new_epoch_from_the_hint() {
     let mut rig = Rig::new(small(), &[1, 1, 1, 3, 3, 3, TERM, TERM], 8);
