@@ -58,7 +58,13 @@ pub const CLIENT_IN_FLIGHT_MAX: usize = 1024;
 /// Bytes of request bodies of one connection that are being handled at once. One request always is, however long.
 pub const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes waiting to be written to one connection at which nothing more is taken in.
+/// Bytes of answers to the requests of one connection that are being handled at once, if these will be about as long as the last
+/// ones: how long an answer is shows when it is there. At it, no request is taken in. One always is handled, however long its
+/// answer.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes waiting to be written to one connection at which nothing more is taken in. What has been taken in is still answered:
+/// see [`ANSWER_BYTES_MAX`].
 pub const UNSENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Time that running requests get to finish when a listener shuts down.

@@ -16,7 +16,7 @@ use crate::frame::{Frame, FrameHead, Kind, RequestId, Role};
 use crate::frame_io::{FrameIo, LinkError};
 use crate::handshake::Session;
 use crate::identity::Lane;
-use crate::limits::{Limits, UNSENT_BYTES_MAX};
+use crate::limits::{ANSWER_BYTES_MAX, Limits, UNSENT_BYTES_MAX};
 
 /// What a node does with requests. One handler serves all connections.
 ///
@@ -96,6 +96,8 @@ struct Serving<'a, S, F: Future<Output = Outcome>, H> {
     handle: H,
     running: crate::slots::Slots<F, Ticket>,
     running_bytes: usize,
+    /// About how long the next answer will be, in bytes.
+    answer_len: usize,
     answers: Answers,
     watchdog: Watchdog,
     stopping: bool,
@@ -123,6 +125,7 @@ where
         handle,
         running: crate::slots::Slots::new(),
         running_bytes: 0,
+        answer_len: 0,
         answers: Answers { ordered: lane.is_ordered(), queue: VecDeque::new(), first: 0 },
         watchdog: Watchdog::new(),
         stopping: false,
@@ -177,7 +180,13 @@ where
     fn is_full(&self) -> bool {
         self.running.len().max(self.answers.queue.len()) >= self.limits.in_flight_max(self.lane)
             || self.running_bytes >= self.limits.in_flight_bytes_max
+            || self.running.len().saturating_mul(self.answer_len) >= ANSWER_BYTES_MAX
             || self.io.unsent() >= UNSENT_BYTES_MAX
+    }
+
+    /// An answer of this length was given. The next are expected to be as long; a long one is forgotten over some shorter ones.
+    fn expect_answers(&mut self, len: usize) {
+        self.answer_len = len.max(self.answer_len - self.answer_len / 8);
     }
 
     fn io_was_full(&mut self) -> bool {
@@ -212,6 +221,7 @@ where
             Ok(body) => (Role::Answer, body),
             Err(fault) => (Role::FailedAnswer, fault.encode()),
         };
+        self.expect_answers(body.len());
         if let Err(error) = self.io.push(FrameHead { kind, role, id }, body) {
             // Our own answer is too long. The peer must learn that there will be none.
             let fault = Fault::new(FaultCode::AnswerTooLong, format_args!("the answer is too long: {error}"));
@@ -354,14 +364,15 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_peer_that_takes_no_answers_is_asked_for_no_more_requests() {
-        let line = 4096;
-        let (near, far) = tokio::io::duplex(line);
+    /// A connection of the client lane that answers everything in this length, and the far end of it.
+    fn verbose(
+        len: usize,
+        buffer: usize,
+    ) -> (Arc<Verbose>, FrameIo<tokio::io::DuplexStream>, tokio::task::JoinHandle<ServeEnd>) {
+        let (near, far) = tokio::io::duplex(buffer);
         let (peer, lane) = (PeerIdentity::default(), Lane::Client);
         let session = Session { peer, lane, version: ProtocolVersion(1), features: Features::CURRENT };
-        let answer = Bytes::from(vec![1; UNSENT_BYTES_MAX / 3 + line]);
-        let handler = Arc::new(Verbose { answer, asked: AtomicUsize::new(0) });
+        let handler = Arc::new(Verbose { answer: Bytes::from(vec![1; len]), asked: AtomicUsize::new(0) });
         let serving = tokio::spawn({
             let handler = Arc::clone(&handler);
             async move {
@@ -369,7 +380,38 @@ mod tests {
                 serve_connection(&mut io, session, Limits::default(), handler, std::future::pending()).await
             }
         });
-        let mut peer = FrameIo::new(far, BODY_LEN_MAX);
+        (handler, FrameIo::new(far, BODY_LEN_MAX), serving)
+    }
+
+    /// A request is taken in before anybody knows how long its answer will be. So it counts as the answers of late.
+    #[tokio::test]
+    async fn requests_whose_answers_will_be_long_are_taken_in_one_by_one() {
+        let len = 3 << 20;
+        let (handler, mut peer, serving) = verbose(len, 1 << 16);
+        let ask = |peer: &mut FrameIo<_>, id| {
+            let head = FrameHead { kind: Kind::Client, role: Role::Request, id: RequestId(id) };
+            peer.push(head, Body::new()).unwrap();
+        };
+        ask(&mut peer, 1);
+        poll_fn(|cx| {
+            let _left = peer.poll_flush(cx);
+            peer.poll_frame(cx)
+        })
+        .await
+        .unwrap();
+        (2..=200).for_each(|id| ask(&mut peer, id));
+        poll_fn(|cx| peer.poll_flush(cx)).await.unwrap();
+        settle().await;
+        // 22 of them are 66 MiB.
+        assert_eq!(handler.asked.load(Ordering::SeqCst), 1 + 22);
+        drop(peer);
+        assert!(matches!(serving.await.unwrap(), ServeEnd::Gone(_)));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_no_answers_is_asked_for_no_more_requests() {
+        let line = 4096;
+        let (handler, mut peer, serving) = verbose(UNSENT_BYTES_MAX / 3 + line, line);
         let asked = || handler.asked.load(Ordering::SeqCst);
         // One at a time, and none of the answers is read: three of them are beyond the bound, whatever has left.
         for id in 1..=6 {
