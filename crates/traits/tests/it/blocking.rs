@@ -377,6 +377,7 @@ fn a_hanging_flush_holds_up_tokens_and_nothing_else() {
         let mut log = start(store);
         let gate = Hold(gate);
         log.save_vote(&Vote::new_committed(1, 1), told.token(0));
+        gate.reached();
         for index in 1..=100 {
             log.append(vec![entry(1, index)], told.token(index));
         }
