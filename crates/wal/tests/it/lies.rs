@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use raftwright_wal::testing::{Loss, SimDisk, reseal_segment};
-use raftwright_wal::{Op, OpenError, Verdict};
+use raftwright_wal::{Op, OpenError, RawEntry, SECTOR, Verdict};
 
 use crate::harness::{Model, Node, OPTIONS, ROOT, entry, id};
 
@@ -163,10 +163,121 @@ fn a_segment_that_does_not_continue_the_one_before_is_beyond_repair() {
         let lying = told(&disk, 2, |bytes| bytes[at] ^= 0x40);
         is_beyond_repair(&lying, "the segment does not continue the one before");
     }
+    // Nor may it count on from a batch that the one before has had, whose seal never arrived.
+    let seal = last_sector(&disk, 1);
+    let unsealed = disk.fork(1);
+    unsealed.overwrite(&segment(1), seal, &[0; SECTOR]);
+    assert!(Node::open(&unsealed.fork(1)).is_ok(), "a seal is written again");
+    let behind = told(&unsealed, 2, |bytes| put(bytes, 64, 0));
+    is_beyond_repair(&behind, "the segment does not continue the one before");
     let ahead = told(&disk, 2, |bytes| bytes[64] += 1);
     assert!(Node::open(&ahead).is_err());
     let renamed = told(&disk, 2, |bytes| bytes[48] += 1);
     is_beyond_repair(&renamed, "the segment has the name of another one");
+}
+
+/// Where the last sector of a segment begins in which anything stands.
+fn last_sector(disk: &SimDisk, number: u32) -> u64 {
+    let content = disk.content(&segment(number)).unwrap();
+    let last = content.iter().rposition(|byte| *byte != 0).unwrap();
+    (last - last % SECTOR) as u64
+}
+
+/// The header of a segment proves that the last batch of the one before was durable, where its seal and its own end are lost: nothing
+/// of it is taken for torn.
+#[test]
+fn the_next_segment_proves_the_last_batch_of_the_one_before() {
+    let disk = SimDisk::new(1);
+    let mut node = Node::open(&disk).unwrap();
+    node.done(Op::Vote(vec![3; 18].into()));
+    for index in 1..=4 {
+        // The trailer has a sector of its own.
+        node.done(Op::Append(vec![entry(1, index, 3 * SECTOR - 64 - 2 * 44)]));
+    }
+    assert_eq!(node.log.metrics().segments, 2);
+    let model = Model::of(&node.log);
+    drop(node);
+    disk.power_cut(Loss::Everything);
+    let seal = last_sector(&disk, 1);
+    let (_, trailer) = batch(&disk.content(&segment(1)).unwrap(), 4);
+    assert_eq!(trailer + SECTOR, seal as usize);
+    disk.overwrite(&segment(1), trailer as u64, &[0; 2 * SECTOR]);
+    let node = Node::open(&disk).unwrap();
+    assert_eq!(Model::of(&node.log), model);
+    let findings: Vec<_> = node.report.findings.iter().map(|finding| (finding.what, finding.verdict)).collect();
+    assert_eq!(findings, [("the trailer of a batch is damaged", Verdict::Repaired)]);
+}
+
+/// A record ends before the trailer of its batch, whatever its head says.
+#[test]
+fn a_record_that_reaches_into_the_trailer_is_none() {
+    let (disk, _) = short_log();
+    let lying = told(&disk, 1, |bytes| {
+        let (header, _) = batch(bytes, 2);
+        let last = header + 64 + 44;
+        bytes[last + 8] += 8;
+    });
+    let error = refusal(&lying);
+    let OpenError::Damaged(finding) = &error else { panic!("{error}") };
+    assert_eq!((finding.verdict, finding.what), (Verdict::HeadUnknown, "both copies of a record's head are damaged"));
+}
+
+/// A head that stands where another belongs is no copy of that: it says itself where it belongs.
+#[test]
+fn a_head_in_the_place_of_another_is_no_copy_of_it() {
+    let disk = SimDisk::new(1);
+    let mut node = Node::open(&disk).unwrap();
+    node.done(Op::Vote(vec![3; 18].into()));
+    let of = |fill: u8| RawEntry { kind: 0, log_id: id(1, 1), payload: vec![fill; 40].into() };
+    // One batch, whose last record is like its first but for the payload.
+    node.submit(Op::Append(vec![of(5)]));
+    node.submit(Op::Truncate { from: 1 });
+    node.done(Op::Append(vec![of(6)]));
+    let model = Model::of(&node.log);
+    drop(node);
+    disk.power_cut(Loss::Everything);
+    let content = disk.content(&segment(1)).unwrap();
+    let (header, _) = batch(&content, 2);
+    let table = |record: usize| header + 64 + 44 * record;
+    let own = |record: usize| header + u32_at(&content, table(record) + 4);
+    disk.flip(&segment(1), table(2) as u64, 0x10);
+    assert_eq!(Model::of(&Node::open(&disk.fork(1)).unwrap().log), model, "one copy is enough");
+    disk.overwrite(&segment(1), own(2) as u64, &content[own(0)..own(0) + 44]);
+    let error = refusal(&disk);
+    let OpenError::Damaged(finding) = &error else { panic!("{error}") };
+    assert_eq!(finding.verdict, Verdict::HeadUnknown);
+}
+
+/// Segments are numbered without a gap. One that is missing is missed, also when nothing stood in it and those around it fit together.
+#[test]
+fn a_segment_without_batches_is_missed() {
+    let empty = (0..).find_map(|step| {
+        let disk = SimDisk::new(1);
+        let mut node = Node::open(&disk).unwrap();
+        node.done(Op::Vote(vec![3; 18].into()));
+        for index in 1..=3 {
+            node.done(Op::Append(vec![entry(1, index, 1500)]));
+        }
+        node.submit(Op::Append(vec![entry(1, 4, 1500)]));
+        disk.crash_at(step);
+        node.writer.run_batch().expect_err("the machine goes down before the next segment has its first batch");
+        drop(node);
+        disk.power_cut(Loss::Everything);
+        let node = Node::open(&disk).unwrap();
+        (node.log.metrics().segments == 2).then_some((disk, node))
+    });
+    let (disk, mut node) = empty.unwrap();
+    // Longer than what is left of the second segment, and than all of it.
+    node.done(Op::Append(vec![entry(1, 4, 9000)]));
+    assert_eq!(node.log.metrics().segments, 3);
+    let model = Model::of(&node.log);
+    drop(node);
+    disk.power_cut(Loss::Everything);
+    assert_eq!(Model::of(&Node::open(&disk.fork(1)).unwrap().log), model);
+    disk.lose(&segment(2));
+    let error = refusal(&disk);
+    assert!(matches!(error, OpenError::DataLoss { .. }), "{error}");
+    assert!(error.to_string().contains("0000000002.seg is missing"), "{error}");
 }
 
 /// A vote stands in its record and in the trailer of its batch, the head of a record in front of it and in the table.
