@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -239,7 +239,7 @@ fn start(store: Plain) -> BlockingLog<TestConfig> {
 /// A test that comes to its end, or fails. Where the log is wrong, whoever uses it may wait for ever, and a test that does is noticed by
 /// nobody; so each is run on a thread of its own, which is given up after a minute. A minute is for ever here.
 fn ends<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let (end, ended) = channel();
+    let (end, ended) = sync_channel(1);
     let run = std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test());
         end.send(()).unwrap();
