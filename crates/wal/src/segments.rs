@@ -293,6 +293,7 @@ mod tests {
             }
         }
         assert_eq!((pieces, spare.ready_size()), (6, Some(size)));
+        assert_eq!(disk.counts().syncs, 1, "the media is waited for here, and not when the segment is needed");
         // Who cannot wait any longer for a piece waits for that one only.
         let mut spare = Spare::None.step(&disk, wal, size, 1, 4096, Some(&chores)).0;
         spare = spare.step(&disk, wal, size, size, 4096, Some(&chores)).0;

@@ -185,6 +185,10 @@ impl Bell {
         self.changed.notify_all();
     }
 
+    fn times(&self) -> usize {
+        *self.rung.lock().unwrap()
+    }
+
     fn wait_for(&self, times: usize) {
         let rung = self.rung.lock().unwrap();
         drop(self.changed.wait_while(rung, |rung| *rung < times).unwrap());
@@ -317,6 +321,28 @@ fn a_read_is_overtaken_again_and_again() {
     disk.disk.overwrite(&segment, 1024, &vec![0; 7000]);
     let damaged = log.read(1..4, usize::MAX).unwrap_err();
     assert!(matches!(damaged, ReadError::Damaged { index: 1, .. }), "{damaged}");
+}
+
+/// Zeroes for the next segment hang in the disk when it is needed. It is waited for, and used: a file that is made in its place would
+/// have no block that was written before.
+#[test]
+fn a_segment_to_which_zeroes_are_written_is_waited_for() {
+    let disk = HangDisk::new();
+    let dir = DataDir::open(disk.clone(), Path::new(ROOT), DataDirOptions { node_id: 1, random: 5 }).unwrap();
+    let mut log = WalLog::<Standard, _>::open(Arc::new(dir), OPTIONS).unwrap().0;
+    let bell = Arc::new(Bell::default());
+    let token = |write| IOFlushed::new(WriteId(write), Arc::clone(&bell) as Arc<_>);
+    disk.set_zeroes(Zeroes::HoldNext);
+    log.save_vote(&Vote::new_committed(1, 1), token(0));
+    log.append((1..=20).map(entry).collect(), token(1));
+    bell.wait_for(2);
+    disk.wait_for_zeroes(Zeroes::Held);
+    log.append((21..=40).map(entry).collect(), token(2));
+    (0..20_000).for_each(|_| std::thread::yield_now());
+    assert_eq!(bell.times(), 2, "another segment was made");
+    disk.set_zeroes(Zeroes::Released);
+    bell.wait_for(3);
+    assert_eq!(log.raw().metrics().segments, 2);
 }
 
 /// A log is dropped while zeroes for its next segment hang in the disk, and opened again. When the disk goes on, they land on nothing
