@@ -45,7 +45,11 @@ impl Pace {
     ///
     /// A single caller who can write for itself is not waited for: it would only have to be woken again.
     pub(crate) fn gather<F, T>(&mut self, shared: &Shared<F, T>, told: &Told, callers_write: bool) {
-        let answered = told.callers;
+        let Some(answered) = told.callers else {
+            // Nobody knows when they are told, and others are written meanwhile: the next flush begins at once.
+            self.begins_at_once(told.took);
+            return;
+        };
         let waiting = shared.queued.load(Ordering::Acquire);
         if answered == 1 && waiting == 0 && callers_write {
             return;
@@ -61,9 +65,7 @@ impl Pace {
 
     /// How to wait for so many callers, after a flush that took so long.
     fn patience(&mut self, answered: usize, took: Duration) -> Patience {
-        self.flush = (self.flush * 3 + took) / 4;
-        if self.skips > 0 {
-            self.skips -= 1;
+        if self.begins_at_once(took) {
             return Patience::None;
         }
         match answered {
@@ -71,6 +73,14 @@ impl Pace {
             1 => Patience::Spin(SPIN_MAX.min(self.flush)),
             _ => Patience::Sleep(GATHER_MAX.min(self.flush)),
         }
+    }
+
+    /// A flush took so long. True if the next one still is among those that begin at once.
+    fn begins_at_once(&mut self, took: Duration) -> bool {
+        self.flush = (self.flush * 3 + took) / 4;
+        let at_once = self.skips > 0;
+        self.skips = self.skips.saturating_sub(1);
+        at_once
     }
 
     /// Of those who were answered, so many came back.
@@ -123,6 +133,15 @@ mod tests {
             assert_eq!(pace.patience(2, flush), Patience::Sleep(Duration::from_micros(sleep)));
             assert_eq!(pace.patience(1000, flush), Patience::Sleep(Duration::from_micros(sleep)));
         }
+    }
+
+    /// A batch whose callers another thread tells is a flush like any other: it is known from it how long one takes, and it counts among
+    /// those that begin at once.
+    #[test]
+    fn a_batch_that_another_thread_tells_counts() {
+        let mut pace = Pace { skips: 1, ..Pace::default() };
+        assert!(pace.begins_at_once(SLOW) && !pace.begins_at_once(SLOW));
+        assert_eq!(pace.patience(1, SLOW), Patience::Spin(SPIN_MAX), "flushes are slow here");
     }
 
     /// Callers who do not come back are looked for more and more seldom, and never given up: they may have changed their ways.

@@ -28,10 +28,10 @@ pub(crate) struct Seat<D: Disk, T: Completion> {
     several: AtomicBool,
 }
 
-/// A batch that is durable, and whose callers were told by whoever wrote it.
+/// A batch that is durable, and whose callers are told.
 pub(crate) struct Told {
-    /// How many callers; 0 if another thread tells them.
-    pub(crate) callers: usize,
+    /// How many callers were told by whoever wrote it; `None` if they are left to the thread that tells.
+    pub(crate) callers: Option<usize>,
     /// From taking it from the queue to the end of its flush.
     pub(crate) took: Duration,
 }
@@ -81,9 +81,9 @@ impl<D: Disk, T: Completion> Seat<D, T> {
         self.several.store(writer.in_hand() > 1, Ordering::Relaxed);
         let callers = if self.answers.take(writer.in_hand()) {
             self.answers.complete(writer.take_durable());
-            0
+            None
         } else {
-            writer.complete()
+            Some(writer.complete())
         };
         Ok(Some(Told { callers, took }))
     }
