@@ -2,11 +2,19 @@
 
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used)] // a test fails by panicking
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use raftwright_sim::core_world::{Outcome, ProfileName};
-use raftwright_sim::node_world::{run_part, run_seed, script};
+use raftwright_sim::node_world::types::{Story, set};
+use raftwright_sim::node_world::{NodeWorld, WalStores, run_part, run_seed, script};
 use raftwright_sim::scenario::parse;
 use raftwright_sim::shrink::{Omit, Tried, shrink};
 use raftwright_sim::world::{Fault, FaultLog};
+use raftwright_traits::{AsyncRuntime, BasicNode};
+use raftwright_wal::WalOptions;
 
 /// Runs seeds of a profile; a failing one names the command that repeats it.
 fn pass(profile: ProfileName, seeds: std::ops::Range<u64>) -> Vec<Outcome> {
@@ -77,6 +85,39 @@ fn machines_flush_in_both_ways() {
         }
     }
     assert!(alone > synced && synced > 2, "{alone} {synced}");
+}
+
+/// A full disk is looked at again, as the log's own thread does it: what waits for room goes on when there is some, although nothing
+/// else is written meanwhile.
+#[test]
+fn what_waits_for_room_goes_on_when_there_is_some() {
+    let options = WalOptions { segment_bytes: 64 << 10, ..WalOptions::default() };
+    let mut world = NodeWorld::of(1, Story::default(), WalStores::new(1, options));
+    world.start(1).unwrap();
+    let node = world.running(1).unwrap();
+    let (raft, runtime, written) = (node.raft.clone(), node.runtime.clone(), Arc::new(AtomicBool::new(false)));
+    let founder = raft.clone();
+    runtime.spawn(async move { founder.initialize(BTreeMap::from([(1, BasicNode::new("n1"))])).await.unwrap() });
+    let run = |world: &mut NodeWorld<Story>| {
+        let until = world.now().after(Duration::from_secs(3));
+        while world.step(until).unwrap() {}
+    };
+    run(&mut world);
+    assert_eq!(world.leader(), Some(1));
+    let disk = world.disk(1).unwrap().clone();
+    disk.set_capacity(Some(0));
+    let done = Arc::clone(&written);
+    // Longer than what is left of the first segment.
+    let value = "v".repeat(64 << 10);
+    runtime.spawn(async move {
+        raft.client_write(set("key", &value)).await.unwrap();
+        done.store(true, Ordering::Relaxed);
+    });
+    run(&mut world);
+    assert!(!written.load(Ordering::Relaxed) && disk.counts().faults > 0, "there is no room");
+    disk.set_capacity(None);
+    run(&mut world);
+    assert!(written.load(Ordering::Relaxed));
 }
 
 #[test]

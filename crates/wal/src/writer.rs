@@ -326,6 +326,12 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         self.held.is_some()
     }
 
+    /// True while the disk is full, held up or not: whoever drives the writer looks again after a while, with
+    /// [`write_batch`](Self::write_batch) and [`housekeep`](Self::housekeep).
+    pub fn is_full(&self) -> bool {
+        self.shared.lock().full
+    }
+
     fn set_full(&self, full: bool) {
         self.shared.lock().full = full;
     }

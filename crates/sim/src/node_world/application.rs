@@ -93,6 +93,16 @@ pub trait Stores<C: SimConfig>: Debug + 'static {
     /// Flushes what was written, and completes its tokens.
     fn flush(&mut self, node: NodeId);
 
+    /// Whether the disk is full, so that it has to be looked at again after a while.
+    fn is_full(&self, _node: NodeId) -> bool {
+        false
+    }
+
+    /// Looks again whether there is room. Answers whether a flush must follow.
+    fn look_for_room(&mut self, _node: NodeId) -> bool {
+        false
+    }
+
     /// The node's disk, for faults; `None` for stores that have none of ours.
     fn disk(&self, node: NodeId) -> Option<&SimDisk>;
 }

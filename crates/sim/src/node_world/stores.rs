@@ -68,12 +68,29 @@ impl WalStores {
         Self { options, nodes: BTreeMap::new(), seed }
     }
 
+    fn writer(&self, node: NodeId) -> Option<&Writer<SimDisk, FlushToken>> {
+        self.nodes.get(&node)?.writer.as_ref()
+    }
+
     fn store(&mut self, node: NodeId) -> &mut Store {
         let seed = self.seed ^ node.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.nodes.entry(node).or_insert_with(|| {
             let flush = Flush::draw(seed);
             Store { disk: flush.new_disk(seed), writer: None, flush }
         })
+    }
+}
+
+impl WalStores {
+    fn write_batch(&mut self, node: NodeId) -> bool {
+        let store = self.store(node);
+        let Some(writer) = store.writer.as_mut() else { return false };
+        let written = match store.flush {
+            Flush::Alone => writer.write_batch_durably(),
+            Flush::Synced => writer.write_batch(),
+        };
+        // A failure completes all tokens with the error; the node then stops itself.
+        written.is_ok_and(|taken| taken > 0)
     }
 }
 
@@ -111,18 +128,12 @@ where
     }
 
     fn has_work(&self, node: NodeId) -> bool {
-        self.nodes.get(&node).and_then(|store| store.writer.as_ref()).is_some_and(Writer::has_work)
+        // While a batch waits for room, what comes behind it wakes nobody.
+        self.writer(node).is_some_and(|writer| writer.has_work() && !writer.is_held_up())
     }
 
     fn write(&mut self, node: NodeId) -> bool {
-        let store = self.store(node);
-        let Some(writer) = store.writer.as_mut() else { return false };
-        let written = match store.flush {
-            Flush::Alone => writer.write_batch_durably(),
-            Flush::Synced => writer.write_batch(),
-        };
-        // A failure completes all tokens with the error; the node then stops itself.
-        written.is_ok_and(|taken| taken > 0)
+        self.write_batch(node)
     }
 
     fn flush(&mut self, node: NodeId) {
@@ -139,6 +150,19 @@ where
             writer.complete();
             while writer.housekeep() {}
         }
+    }
+
+    fn is_full(&self, node: NodeId) -> bool {
+        self.writer(node).is_some_and(Writer::is_full)
+    }
+
+    fn look_for_room(&mut self, node: NodeId) -> bool {
+        while !self.write_batch(node) {
+            if !self.store(node).writer.as_mut().is_some_and(Writer::housekeep) {
+                return false;
+            }
+        }
+        true
     }
 
     fn disk(&self, node: NodeId) -> Option<&SimDisk> {

@@ -23,6 +23,8 @@ use crate::world::{EventQueue, Fate, Fault, FaultLog, LinkProfile, Network, Node
 
 /// How long a flush of a healthy disk takes.
 const FLUSH: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(2));
+/// How often a full disk is looked at again, as the log's own thread does it.
+const FULL_RETRY: Duration = Duration::from_millis(100);
 /// How long a sender waits before it takes a message for lost when its way was cut.
 const LOST_AFTER: Duration = Duration::from_millis(200);
 
@@ -32,6 +34,8 @@ enum Event<C: super::application::SimConfig> {
     /// The sender of a message that went nowhere notices.
     Drop(#[expect(dead_code, reason = "held until it is dropped")] Job<C>),
     Flushed(NodeId, u64),
+    /// A disk that was full is looked at again.
+    LookForRoom(NodeId, u64),
 }
 
 /// The outcome of a start, once there is one.
@@ -61,6 +65,8 @@ pub struct Running<A: Application> {
     served: Served<A::C>,
     metrics: watch::Receiver<RaftMetrics<A::C>>,
     flushing: bool,
+    /// Its disk was full, and will be looked at again.
+    seeks_room: bool,
     /// Its role, its term, and whether it has stopped itself, when it was last looked at.
     role: (ServerState, u64, bool),
     committed: u64,
@@ -262,7 +268,17 @@ impl<A: Application> NodeWorld<A> {
                 let served = Served { raft: raft.clone(), runtime: runtime.clone(), reporter, receipts };
                 let role = (ServerState::Learner, 0, false);
                 let metrics = raft.metrics();
-                Ok(Running { metrics, raft, probe, runtime, served, flushing: false, role, committed: 0 })
+                Ok(Running {
+                    metrics,
+                    raft,
+                    probe,
+                    runtime,
+                    served,
+                    flushing: false,
+                    seeks_room: false,
+                    role,
+                    committed: 0,
+                })
             }
             Some(Err(fatal)) => Err(fatal.to_string()),
             None => Err("the start waits for something".to_owned()),
@@ -467,6 +483,7 @@ impl<A: Application> NodeWorld<A> {
                 self.trace.note(now, id, Kind("flushed"), [boot, self.executor.polls()], String::new);
                 self.flushed(id, boot);
             }
+            Event::LookForRoom(id, boot) => self.look_for_room(id, boot),
         }
     }
 
@@ -474,28 +491,55 @@ impl<A: Application> NodeWorld<A> {
 
     /// Begins a flush at every disk that has something to write. Answers whether anything was begun.
     fn pump_disks(&mut self) -> bool {
-        let now = self.now();
+        let busy =
+            |id: &NodeId| self.running(*id).is_some_and(|running| !running.flushing) && self.stores.has_work(*id);
+        let busy: Vec<NodeId> = self.nodes.keys().copied().filter(busy).collect();
         let mut begun = false;
-        let mut down = Vec::new();
-        for (id, node) in &mut self.nodes {
-            let Some(running) = node.running.as_mut() else { continue };
-            if running.flushing || !self.stores.has_work(*id) {
-                continue;
-            }
-            if self.stores.write(*id) {
-                running.flushing = true;
-                let takes = self.rng.duration(self.flush.0, self.flush.1) * node.slowness;
-                self.queue.push(now.after(takes), Event::Flushed(*id, node.boot));
-                begun = true;
-            } else if self.stores.disk(*id).is_some_and(SimDisk::is_down) {
-                down.push(*id);
-            }
-        }
-        for id in down {
-            self.fall(id);
-            begun = true;
+        for id in busy {
+            let wrote = self.stores.write(id);
+            begun |= self.wrote(id, wrote);
         }
         begun
+    }
+
+    /// A node has written, or has tried to. Answers whether anything follows from it.
+    fn wrote(&mut self, id: NodeId, wrote: bool) -> bool {
+        let now = self.now();
+        let Some(node) = self.nodes.get_mut(&id) else { return false };
+        let Some(running) = node.running.as_mut() else { return false };
+        if wrote {
+            running.flushing = true;
+            let takes = self.rng.duration(self.flush.0, self.flush.1) * node.slowness;
+            self.queue.push(now.after(takes), Event::Flushed(id, node.boot));
+        } else if self.stores.disk(id).is_some_and(SimDisk::is_down) {
+            self.fall(id);
+        } else {
+            self.seek_room(id);
+            return false;
+        }
+        true
+    }
+
+    /// A full disk is looked at again after a while.
+    fn seek_room(&mut self, id: NodeId) {
+        let now = self.now();
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(running) = node.running.as_mut() else { return };
+        if self.stores.is_full(id) && !running.seeks_room {
+            running.seeks_room = true;
+            self.queue.push(now.after(FULL_RETRY), Event::LookForRoom(id, node.boot));
+        }
+    }
+
+    fn look_for_room(&mut self, id: NodeId, boot: u64) {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.boot == boot) else { return };
+        let Some(running) = node.running.as_mut() else { return };
+        running.seeks_room = false;
+        // The end of a flush looks, too.
+        if !running.flushing {
+            let wrote = self.stores.look_for_room(id);
+            self.wrote(id, wrote);
+        }
     }
 
     /// A machine went down in the middle of a write or a flush.
@@ -523,6 +567,8 @@ impl<A: Application> NodeWorld<A> {
         self.stores.flush(id);
         if self.stores.disk(id).is_some_and(SimDisk::is_down) {
             self.fall(id);
+        } else {
+            self.seek_room(id);
         }
     }
 
