@@ -1,6 +1,7 @@
 //! Bodies of frames: written in parts, read with bounds.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use raftwright_traits::crc32c;
 
 /// Payloads shorter than this many bytes are copied beside their neighbours: one longer copy costs less than one more
 /// part in a vectored write.

@@ -5,6 +5,7 @@
 //! one over the body. Everything is little endian.
 
 use bytes::{Buf, Bytes, BytesMut};
+use raftwright_traits::crc32c;
 
 use crate::body::Body;
 

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use raftwright_traits::crc32c;
 use raftwright_traits::transfer::{
     PieceSizes, Rejection, SenderStep, SnapshotOffer, SnapshotSender, TransferAnswer, TransferOutcome,
 };

@@ -8,6 +8,7 @@ mod any_error;
 mod blocking;
 mod codec;
 mod config;
+pub mod crc32c;
 mod entry;
 mod error;
 mod flushed;

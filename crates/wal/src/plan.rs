@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use raftwright_traits::crc32c;
 
 use crate::disk::DiskFile;
 use crate::error::{DiskError, ReadError, shown};

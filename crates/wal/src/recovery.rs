@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use raftwright_traits::crc32c;
 
 use crate::aligned::AlignedBuffer;
 use crate::disk::{Disk, DiskFile};

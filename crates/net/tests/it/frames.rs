@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use raftwright_net::{
     Body, Frame, FrameDecoder, FrameError, FrameHead, HEADER_LEN, Kind, RequestId, Role, encode_frame,
 };
+use raftwright_traits::crc32c;
 
 const BODY_LEN_MAX: u32 = 1 << 20;
 

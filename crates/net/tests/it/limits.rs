@@ -12,6 +12,7 @@ use raftwright_net::{
     Kind, Lane, Limits, Link, LinkError, ProtocolVersion, RaftHandler, Refusal, RefusalReason, RequestId, Role,
     Session, TcpNetworkFactory, WireMessage, encode_frame,
 };
+use raftwright_traits::crc32c;
 use raftwright_traits::transfer::{SnapshotFinish, SnapshotOffer, SnapshotPiece, TransferAnswer, TransferRequest};
 use raftwright_traits::{BasicNode, InstallOutcome, RPCOption, RaftNetworkFactory, RaftNetworkV2, Span};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use raftwright_net::WireMessage;
 use raftwright_net::limits::SNAPSHOT_ID_LEN_MAX;
+use raftwright_traits::crc32c;
 use raftwright_traits::transfer::{
     ReceiptId, Rejection, SnapshotFinish, SnapshotOffer, SnapshotPiece, TransferAnswer, TransferRequest,
 };

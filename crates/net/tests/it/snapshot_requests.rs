@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raftwright_net::{Channel, Fault, FaultCode, Kind, Lane, Limits, RaftHandler, ServerHandle, WireMessage};
+use raftwright_traits::crc32c;
 use raftwright_traits::transfer::{
     RECEIPT_IDLE_MAX, ReceiptId, Rejection, SnapshotFinish, SnapshotOffer, SnapshotPiece, TransferAnswer,
     TransferRequest,

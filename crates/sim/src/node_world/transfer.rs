@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use raftwright_node::Raft;
+use raftwright_traits::crc32c;
 use raftwright_traits::transfer::{
     FinishVerdict, OfferVerdict, PieceSizes, ReceiptId, Rejection, SenderStep, SnapshotFinish, SnapshotOffer,
     SnapshotPiece, SnapshotReceiver, SnapshotSender, TransferAnswer, TransferOutcome, TransferRequest,

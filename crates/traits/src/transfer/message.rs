@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use raftwright_core::{Identity, Span};
 
+use crate::crc32c;
 use crate::{InstallSnapshotRequest, InstallSnapshotResponse, RaftTypeConfig, SnapshotMeta, SnapshotRequest, VoteOf};
 
 /// Names one receipt of one receiver. A receiver never gives out the same twice, not even (but for chance) over a restart.

@@ -5,6 +5,7 @@ use raftwright_core::{Span, Time};
 
 use super::message::{ReceiptId, Rejection, SnapshotFinish, SnapshotOffer, SnapshotPiece, TransferAnswer};
 use crate::RaftTypeConfig;
+use crate::crc32c;
 
 /// Time after which a receipt that hears nothing is dropped, and its content with it.
 pub const RECEIPT_IDLE_MAX: Span = Span::from_secs(600);

@@ -8,6 +8,7 @@ use raftwright_core::Span;
 use super::message::{
     ReceiptId, Rejection, SnapshotFinish, SnapshotOffer, SnapshotPiece, TransferAnswer, TransferRequest,
 };
+use crate::crc32c;
 use crate::{InstallSnapshotResponse, RaftTypeConfig, VoteOf};
 
 /// How content is cut up.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use raftwright_traits::crc32c;
 use raftwright_traits::transfer::{
     FinishVerdict, OfferVerdict, PieceSizes, RECEIPT_IDLE_MAX, ReceiptId, Rejection, SenderStep, SnapshotOffer,
     SnapshotPiece, SnapshotReceiver, SnapshotSender, Throttle, TransferAnswer, TransferOutcome, TransferRequest,

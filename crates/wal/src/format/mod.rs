@@ -6,6 +6,8 @@ mod bytes_io;
 mod segment;
 mod segment_index;
 
+use raftwright_traits::crc32c;
+
 pub(crate) use batch::{
     BATCH_HEADER_LEN, BatchHeader, Encoder, HEAD_LEN, Head, HeaderState, RecordKind, Role, Trailer, TrailerState,
     header_state,
@@ -27,11 +29,19 @@ pub const SECTOR: usize = 512;
 /// CRC32C over the salt of the segment, the position in the file and the checksum before, then `bytes`. Bytes that
 /// belong to another file, another place or another history do not verify.
 pub(crate) fn checksum(salt: u64, position: u64, before: u32, bytes: &[u8]) -> u32 {
-    let mut place = [0; 20];
+    crc32c::crc32c_append(crc32c::crc32c(&place(salt, position, before)), bytes)
+}
+
+/// Length of what a checksum begins with.
+pub(crate) const PLACE_LEN: usize = 20;
+
+/// What a checksum begins with: whose bytes follow, where they stand, and what stands before them.
+pub(crate) fn place(salt: u64, position: u64, before: u32) -> [u8; PLACE_LEN] {
+    let mut place = [0; PLACE_LEN];
     place[..8].copy_from_slice(&salt.to_le_bytes());
     place[8..16].copy_from_slice(&position.to_le_bytes());
     place[16..].copy_from_slice(&before.to_le_bytes());
-    crc32c::crc32c_append(crc32c::crc32c(&place), bytes)
+    place
 }
 
 /// `len` rounded up to whole sectors.

@@ -1,5 +1,7 @@
 //! The index of a closed segment: what reading the segment from its beginning to its seal would leave of it.
 
+use raftwright_traits::crc32c;
+
 use super::{FEATURES, FieldWriter, Fields, VERSION, VERSION_MIN, checksum};
 
 const MAGIC: &[u8; 8] = b"RWINDEX\n";

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use raftwright_traits::crc32c;
 
 use super::*;
 use crate::record::{Extent, RawLogId};
@@ -106,17 +107,22 @@ fn a_batch_comes_back() {
 #[test]
 fn one_long_batch_takes_no_memory_for_ever() {
     const MIB: usize = 1 << 20;
-    let kept_after = |len: usize| {
+    let kept_after = |count: usize, len: usize| {
         let mut encoder = Encoder::new();
-        for len in [len, 5] {
-            encoder.begin(1, Encoder::batch_len(1, len, 14), SALT, 4096, 0);
-            encoder.record(RecordKind::Entry, 1, ID, &vec![7; len]);
+        for (count, len) in [(count, len), (1, 5)] {
+            encoder.begin(count, Encoder::batch_len(count, count * len, 14), SALT, 4096, 0);
+            let payload = vec![7; len];
+            for _ in 0..count {
+                encoder.record(RecordKind::Entry, 1, ID, &payload);
+            }
             encoder.end(&trailer());
         }
         encoder.capacity()
     };
-    assert!(kept_after(64 * MIB) < 9 * MIB, "{}", kept_after(64 * MIB));
-    assert!(kept_after(7 * MIB) >= 7 * MIB, "{}", kept_after(7 * MIB));
+    for (count, len, most) in [(1, 64 * MIB, 9 * MIB), (1 << 20, 0, MIB)] {
+        assert!(kept_after(count, len) < most, "{}", kept_after(count, len));
+    }
+    assert!(kept_after(1, 7 * MIB) >= 7 * MIB, "{}", kept_after(1, 7 * MIB));
 }
 
 /// A head that says that a longer vote stands in it is damaged, whatever its checksum says, and no reader looks so far for it.

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
+use raftwright_traits::crc32c;
 
 use super::item::{Content, Item};
 use super::read_only::{ReadOnly, ReadOnlyFile};

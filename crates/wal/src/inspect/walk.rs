@@ -2,6 +2,7 @@
 //! who wants to know how bad it is needs the rest too.
 
 use bytes::Bytes;
+use raftwright_traits::crc32c;
 
 use super::item::{BatchItem, Content, Item, RecordItem};
 use crate::disk::DiskFile;

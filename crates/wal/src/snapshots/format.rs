@@ -1,5 +1,7 @@
 //! The bytes of a snapshot's file, version 1. `docs/snapshot-format.md` has the diagram; this is its only implementation.
 
+use raftwright_traits::crc32c;
+
 use crate::format::{FieldWriter, Fields, SECTOR, checksum, is_zero};
 
 /// Version that this code writes.

@@ -1,6 +1,8 @@
 //! Mends every checksum of a file of the log, wherever its structure can still be followed. A fuzzer that changes bytes is
 //! stopped by the checksums; what it changes is judged by the rest of the code only once they are mended.
 
+use raftwright_traits::crc32c;
+
 use crate::format::{BATCH_HEADER_LEN, HEAD_LEN, SECTOR, checksum, padded};
 
 fn get<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {

@@ -4,6 +4,7 @@ use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use raftwright_traits::SnapshotContent;
+use raftwright_traits::crc32c;
 use raftwright_wal::testing::{Loss, SimDisk};
 use raftwright_wal::{Disk, SNAPSHOT_BLOCK_BYTES, SnapshotDir, SnapshotError, SnapshotFile};
 
