@@ -5,7 +5,7 @@ mod wal;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: bench wal [--rounds N] [--millis N] [--dir PATH] [--only NAME] [--load COLUMN]\n       \
+const USAGE: &str = "usage: bench wal [--rounds N] [--millis N] [--dir PATH] [--only NAME]... [--load COLUMN]\n       \
     bench open [--dir PATH]\n\
     measures durable logs; --dir is on the disk to measure (default: the current directory)";
 

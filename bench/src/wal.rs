@@ -73,14 +73,15 @@ struct Options {
     rounds: usize,
     measured: Duration,
     dir: PathBuf,
-    only: Option<String>,
+    /// Parts of the names of those that are measured; all of them if none is said.
+    only: Vec<String>,
     /// The column that is measured, counted from 1; all of them if not said.
     load: Option<usize>,
 }
 
 fn options(args: &[String]) -> Result<Options, String> {
     let mut options =
-        Options { rounds: 9, measured: Duration::from_millis(300), dir: ".".into(), only: None, load: None };
+        Options { rounds: 9, measured: Duration::from_millis(300), dir: ".".into(), only: Vec::new(), load: None };
     let mut args = args.iter();
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -89,7 +90,7 @@ fn options(args: &[String]) -> Result<Options, String> {
             "--rounds" => options.rounds = number()?.max(1),
             "--millis" => options.measured = Duration::from_millis(number()? as u64),
             "--dir" => options.dir = value.into(),
-            "--only" => options.only = Some(value.clone()),
+            "--only" => options.only.push(value.clone()),
             "--load" => options.load = Some(number()?),
             _ => return Err(format!("{name} is unknown\n{}", crate::USAGE)),
         }
@@ -100,7 +101,7 @@ fn options(args: &[String]) -> Result<Options, String> {
 /// Runs the measurement and prints its table.
 pub fn run(args: &[String]) -> Result<(), String> {
     let options = options(args)?;
-    let wanted = |name: &str| options.only.as_deref().is_none_or(|only| name.contains(only));
+    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| name.contains(only.as_str()));
     let competitors: Vec<&Competitor> = COMPETITORS.iter().filter(|competitor| wanted(competitor.name)).collect();
     let mut rates = vec![vec![Vec::new(); LOADS.len()]; competitors.len()];
     for round in 0..options.rounds {
