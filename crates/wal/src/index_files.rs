@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::disk::{Disk, DiskFile};
 use crate::error::DiskError;
 use crate::format::{HeaderState, Role, SECTOR, SegmentHeader, SegmentIndex, header_state};
+use crate::index::Index;
+use crate::ledger::Closed;
 use crate::recovery::{Opened, segment_name, segment_number};
 
 const SUFFIX: &str = ".idx";
@@ -15,6 +17,8 @@ const SUFFIX: &str = ".idx";
 const UNFINISHED: &str = "index";
 /// Most closed segments that wait for their index to be written. Past it, the oldest does without until the next start.
 const INDEXES_WAITING_MAX: usize = 8;
+/// Most entries whose places are looked up in one step, under the lock of the log.
+const LOOKED_UP_MAX: usize = 8192;
 
 /// Path of the index of this segment.
 fn index_path(wal: &Path, sequence: u32) -> PathBuf {
@@ -83,7 +87,7 @@ pub(crate) fn remove_orphans<D: Disk>(disk: &D, wal: &Path) -> Result<(), DiskEr
 
 /// Indexes that wait to be written, one after the other, in small steps.
 pub(crate) struct IndexJobs<F> {
-    waiting: VecDeque<SegmentIndex>,
+    waiting: VecDeque<Closed>,
     present: Option<Job<F>>,
 }
 
@@ -95,25 +99,38 @@ struct Job<F> {
 }
 
 impl<F: DiskFile> IndexJobs<F> {
-    pub(crate) fn new(waiting: impl IntoIterator<Item = SegmentIndex>) -> Self {
+    pub(crate) fn new(waiting: impl IntoIterator<Item = Closed>) -> Self {
         let mut jobs = Self { waiting: VecDeque::new(), present: None };
-        waiting.into_iter().for_each(|index| jobs.push(index));
+        waiting.into_iter().for_each(|closed| jobs.push(closed));
         jobs
     }
 
-    pub(crate) fn push(&mut self, index: SegmentIndex) {
+    pub(crate) fn push(&mut self, closed: Closed) {
         if self.waiting.len() >= INDEXES_WAITING_MAX {
             self.waiting.pop_front();
         }
-        self.waiting.push_back(index);
+        self.waiting.push_back(closed);
+    }
+
+    /// True if [`look_up`](Self::look_up) comes before the next step.
+    pub(crate) fn lacks_places(&self) -> bool {
+        self.waiting.iter().any(|closed| closed.whole().is_none())
+    }
+
+    /// Looks up the places of entries that no index has yet. The sooner the better: what is purged meanwhile is lost to them.
+    pub(crate) fn look_up(&mut self, log: &Index) {
+        let Some(at) = self.waiting.iter().position(|closed| closed.whole().is_none()) else { return };
+        if !self.waiting.get_mut(at).is_some_and(|closed| closed.gather(log, LOOKED_UP_MAX)) {
+            self.waiting.remove(at);
+        }
     }
 
     /// One step; false when there is nothing to do. A failure gives the index up.
     pub(crate) fn step<D: Disk<File = F>>(&mut self, disk: &D, wal: &Path, step: usize) -> bool {
         let unfinished = wal.join(UNFINISHED);
         let Some(job) = &mut self.present else {
-            let Some(index) = self.waiting.pop_front() else { return false };
-            let Ok(sequence) = u32::try_from(index.sequence) else { return true };
+            let Some(closed) = self.waiting.pop_front() else { return false };
+            let (Some(index), Ok(sequence)) = (closed.whole(), u32::try_from(closed.sequence())) else { return true };
             self.present =
                 disk.create(&unfinished).ok().map(|file| Job { sequence, bytes: index.encode(), file, done: 0 });
             return true;
@@ -137,9 +154,104 @@ impl<F: DiskFile> IndexJobs<F> {
 
     /// The segment is about to be removed.
     pub(crate) fn forget(&mut self, sequence: u32) {
-        self.waiting.retain(|index| index.sequence != u64::from(sequence));
+        self.waiting.retain(|closed| closed.sequence() != u64::from(sequence));
         if self.present.as_ref().is_some_and(|job| job.sequence == sequence) {
             self.present = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::{Place, Slot};
+    use crate::ledger::Ledger;
+    use crate::record::{Extent, RawLogId};
+    use crate::testing::SimDisk;
+
+    const SEGMENT: u32 = 7;
+
+    fn id(index: u64) -> RawLogId {
+        RawLogId { term: 1, node: None, index }
+    }
+
+    /// A log of entries from 1 on, the last ones in the segment that is closed.
+    fn log(entries: u64, closed: u64) -> (Index, Closed) {
+        let (mut log, mut ledger) = (Index::default(), Ledger::default());
+        for index in 1..=entries {
+            let own = index > entries - closed;
+            let place = Place::Disk { segment: if own { SEGMENT } else { SEGMENT - 1 }, offset: index as u32 };
+            log.append(id(index), Slot { place, len: 1, crc: 2, kind: 3 }, None);
+            if own {
+                ledger.append(id(index));
+            }
+        }
+        let header = SegmentHeader {
+            node_id: 1,
+            incarnation: 2,
+            salt: 3,
+            sequence: SEGMENT.into(),
+            size: 8192,
+            before: 0,
+            first_batch: 1,
+            durable_through: 0,
+            vote: None,
+            committed: None,
+            extent: Extent::default(),
+            first_index: 0,
+        };
+        (log, ledger.close(&header, 4096, 9, 9))
+    }
+
+    /// However long a segment is, the log is locked for so many of its entries at a time.
+    #[test]
+    fn places_are_looked_up_in_pieces() {
+        // As docs/limits.md says, once more on purpose.
+        const MAX: u64 = 8192;
+        let (log, closed) = log(3 * MAX, 2 * MAX + 1);
+        let mut jobs: IndexJobs<<SimDisk as Disk>::File> = IndexJobs::new([closed]);
+        for piece in 1..=3 {
+            assert!(jobs.lacks_places(), "before piece {piece}");
+            jobs.look_up(&log);
+        }
+        assert!(!jobs.lacks_places());
+        let index = jobs.waiting[0].whole().unwrap();
+        assert_eq!((index.first, index.entries.len() as u64), (MAX, 2 * MAX + 1));
+        assert!(index.entries.iter().zip(MAX..).all(|(entry, index)| u64::from(entry.offset) == index));
+    }
+
+    /// What memory no longer knows, or knows elsewhere, is nothing to make an index of.
+    #[test]
+    fn a_segment_that_lost_an_entry_meanwhile_does_without_an_index() {
+        type Change = fn(&mut Index);
+        let changes: [(Change, bool); 5] = [
+            (|_| {}, true),
+            (|log| log.purge(id(70), false), true),
+            (|log| log.purge(id(71), false), false),
+            (|log| log.truncate(100), false),
+            (
+                |log| {
+                    log.truncate(100);
+                    log.append(id(100), Slot { place: Place::Queued(5), len: 1, crc: 0, kind: 3 }, None);
+                },
+                false,
+            ),
+        ];
+        for (number, (change, made)) in changes.into_iter().enumerate() {
+            let (mut log, closed) = log(100, 30);
+            let mut jobs: IndexJobs<<SimDisk as Disk>::File> = IndexJobs::new([closed]);
+            change(&mut log);
+            jobs.look_up(&log);
+            assert_eq!((jobs.lacks_places(), jobs.waiting.len()), (false, usize::from(made)), "change {number}");
+        }
+        let (mut log, closed) = log(100, 30);
+        log.truncate(90);
+        for index in 90..=100 {
+            let place = Place::Disk { segment: SEGMENT + 1, offset: index as u32 };
+            log.append(id(index), Slot { place, len: 1, crc: 2, kind: 3 }, None);
+        }
+        let mut jobs: IndexJobs<<SimDisk as Disk>::File> = IndexJobs::new([closed]);
+        jobs.look_up(&log);
+        assert!(jobs.waiting.is_empty(), "its entries stand in another segment now");
     }
 }

@@ -1,4 +1,5 @@
-//! What the segment that is being written has done to the log so far: the index that it gets when it is closed.
+//! What the segment that is being written has done to the log so far, for the index that it gets when it is closed. Where its entries
+//! stand is in memory already, and is looked up there once the segment is closed.
 
 use std::collections::VecDeque;
 
@@ -11,14 +12,15 @@ use crate::record::RawLogId;
 pub(crate) struct Ledger {
     /// Entries of earlier segments from here on are gone.
     cut: u64,
+    /// The first of its entries, and how many there are, without a gap.
     first: u64,
-    entries: VecDeque<IndexEntry>,
+    count: u64,
     runs: VecDeque<IndexRun>,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { cut: u64::MAX, first: 0, entries: VecDeque::new(), runs: VecDeque::new() }
+        Self { cut: u64::MAX, first: 0, count: 0, runs: VecDeque::new() }
     }
 }
 
@@ -34,31 +36,28 @@ impl Ledger {
     }
 
     /// An entry was written.
-    pub(crate) fn append(&mut self, id: RawLogId, entry: IndexEntry) {
-        if self.entries.is_empty() {
+    pub(crate) fn append(&mut self, id: RawLogId) {
+        if self.count == 0 {
             self.first = id.index;
             self.runs.clear();
         }
         if self.runs.back().is_none_or(|run| (run.term, run.node) != (id.term, id.node)) {
             self.runs.push_back(IndexRun { first: id.index, term: id.term, node: id.node });
         }
-        self.entries.push_back(entry);
+        self.count += 1;
     }
 
     fn truncate(&mut self, from: u64) {
         self.cut = self.cut.min(from);
-        let keep = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        self.entries.truncate(keep);
+        self.count = self.count.min(from.saturating_sub(self.first));
         while self.runs.back().is_some_and(|run| run.first >= from) {
             self.runs.pop_back();
         }
     }
 
     fn purge(&mut self, up_to: u64) {
-        while !self.entries.is_empty() && self.first <= up_to {
-            self.entries.pop_front();
-            self.first += 1;
-        }
+        let gone = self.count.min(up_to.saturating_add(1).saturating_sub(self.first));
+        (self.first, self.count) = (self.first + gone, self.count - gone);
         while self.runs.get(1).is_some_and(|run| run.first <= self.first) {
             self.runs.pop_front();
         }
@@ -67,10 +66,10 @@ impl Ledger {
         }
     }
 
-    /// The index of the segment, which is closed with a seal there.
-    pub(crate) fn close(self, header: &SegmentHeader, seal_at: u64, next_batch: u64, before: u32) -> SegmentIndex {
-        let runs = if self.entries.is_empty() { Vec::new() } else { self.runs.into() };
-        SegmentIndex {
+    /// The segment is closed, with a seal there.
+    pub(crate) fn close(self, header: &SegmentHeader, seal_at: u64, next_batch: u64, before: u32) -> Closed {
+        let runs = if self.count == 0 { Vec::new() } else { self.runs.into() };
+        let index = SegmentIndex {
             incarnation: header.incarnation,
             salt: header.salt,
             sequence: header.sequence,
@@ -79,9 +78,48 @@ impl Ledger {
             before,
             cut: self.cut,
             first: self.first,
-            entries: self.entries.into(),
+            entries: Vec::new(),
             runs,
+        };
+        Closed { index, count: self.count }
+    }
+}
+
+/// A closed segment whose index is being put together.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    /// Without some of its entries.
+    index: SegmentIndex,
+    /// How many it has in the end.
+    count: u64,
+}
+
+impl Closed {
+    pub(crate) fn sequence(&self) -> u64 {
+        self.index.sequence
+    }
+
+    /// The index, if nothing is missing from it.
+    pub(crate) fn whole(&self) -> Option<&SegmentIndex> {
+        (self.index.entries.len() as u64 == self.count).then_some(&self.index)
+    }
+
+    /// Looks up the places of at most so many more entries. False if memory does not know one of them any more, because it was
+    /// truncated or purged meanwhile: then the segment does without an index.
+    pub(crate) fn gather(&mut self, log: &Index, most: usize) -> bool {
+        let missing = self.count - self.index.entries.len() as u64;
+        let begin = self.index.first + self.index.entries.len() as u64;
+        for at in begin..begin + missing.min(most as u64) {
+            match log.slot(at) {
+                Some(Slot { place: Place::Disk { segment, offset }, len, crc, kind })
+                    if u64::from(*segment) == self.index.sequence =>
+                {
+                    self.index.entries.push(IndexEntry { offset: *offset, len: *len, crc: *crc, kind: *kind });
+                }
+                Some(_) | None => return false,
+            }
         }
+        true
     }
 }
 

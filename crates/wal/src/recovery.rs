@@ -10,12 +10,12 @@ use crate::aligned::AlignedBuffer;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{DiskError, Finding, OpenError, shown};
 use crate::format::{
-    BATCH_HEADER_LEN, BatchHeader, HEAD_LEN, Head, HeaderState, IndexEntry, RecordKind, Role, SECTOR, SegmentHeader,
-    SegmentHeaderError, SegmentIndex, Trailer, TrailerState, VERSION, header_state, is_zero, padded, zero_sectors,
+    BATCH_HEADER_LEN, BatchHeader, HEAD_LEN, Head, HeaderState, RecordKind, Role, SECTOR, SegmentHeader,
+    SegmentHeaderError, Trailer, TrailerState, VERSION, header_state, is_zero, padded, zero_sectors,
 };
 use crate::index::{Index, Place, Slot};
 use crate::index_files::read_index;
-use crate::ledger::{self, Ledger};
+use crate::ledger::{self, Closed, Ledger};
 use crate::log::Segment;
 use crate::meta::Meta;
 use crate::record::VOTE_BYTES_MAX;
@@ -51,7 +51,7 @@ pub(crate) struct Recovered<F> {
     /// What the last segment has done.
     pub(crate) ledger: Ledger,
     /// Closed segments that were read, for want of an index.
-    pub(crate) unindexed: Vec<SegmentIndex>,
+    pub(crate) unindexed: Vec<Closed>,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -139,8 +139,11 @@ fn replay_all<D: Disk>(
                 seals.extend(walk.missing_seal(&replay).map(|sector| (segment, replay.position as usize, sector)));
                 if replay.findings.len() == found {
                     let ledger = std::mem::take(&mut replay.ledger);
-                    let index = ledger.close(&segment.header, replay.position, next.first_batch, next.before);
-                    replay.unindexed.push(index);
+                    let mut closed = ledger.close(&segment.header, replay.position, next.first_batch, next.before);
+                    // What the segments behind this one take away is still there.
+                    if closed.gather(&replay.index, usize::MAX) {
+                        replay.unindexed.push(closed);
+                    }
                 }
             }
             None => {
@@ -222,7 +225,7 @@ pub(crate) struct Replay {
     /// What the segment that is read does, for its index.
     ledger: Ledger,
     /// Closed segments that were read, for want of an index.
-    unindexed: Vec<SegmentIndex>,
+    unindexed: Vec<Closed>,
     findings: Vec<Finding>,
 }
 
@@ -536,9 +539,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
                 let place = Place::Disk { segment, offset: (batch.at + payload_at) as u32 };
                 let slot = Slot { place, len: head.len, crc: head.payload_crc, kind: head.entry_kind };
                 replay.index.append(head.log_id, slot, None);
-                let offset = (batch.at + payload_at) as u32;
-                let entry = IndexEntry { offset, len: head.len, crc: head.payload_crc, kind: head.entry_kind };
-                replay.ledger.append(head.log_id, entry);
+                replay.ledger.append(head.log_id);
             }
             RecordKind::Truncate => replay.index.truncate(head.log_id.index),
             RecordKind::Purge => replay.index.purge(head.log_id, false),

@@ -16,7 +16,7 @@ use crate::data_dir::{DataDir, LogRight};
 use crate::disk::{Disk, DiskFile};
 use crate::end::EndSignal;
 use crate::error::{DiskError, Finding, OpenError, WalError, shown};
-use crate::format::{Encoder, IndexEntry, RecordKind, Role, SECTOR, SegmentHeader, Trailer};
+use crate::format::{Encoder, RecordKind, Role, SECTOR, SegmentHeader, Trailer};
 use crate::index::Index;
 use crate::index_files::{IndexJobs, remove_index, remove_orphans};
 use crate::ledger::Ledger;
@@ -551,8 +551,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
                         let (offset, crc) =
                             self.encoder.record(RecordKind::Entry, entry.kind, entry.log_id, &entry.payload);
                         let offset = position as u32 + offset;
-                        let len = entry.payload.len() as u32;
-                        self.active.ledger.append(entry.log_id, IndexEntry { offset, len, crc, kind: entry.kind });
+                        self.active.ledger.append(entry.log_id);
                         self.placed.push(Placed { index: entry.log_id.index, number, offset, crc });
                     }
                 }
@@ -686,8 +685,12 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         gone
     }
 
-    /// Writes a part of the index of a segment that was closed.
+    /// Makes a part of the index of a segment that was closed.
     fn write_index(&mut self) -> bool {
+        if self.indexes.lacks_places() {
+            self.indexes.look_up(&self.shared.lock().index);
+            return true;
+        }
         let dir = self.right.dir();
         self.indexes.step(dir.disk(), &dir.wal_path(), self.shared.options.prepare_step_bytes)
     }

@@ -162,6 +162,35 @@ fn indexes_that_wait_to_be_made_are_bounded() {
     }
 }
 
+/// What is taken from a segment between its end and the making of its index is no reason for a wrong index, nor for none of the
+/// others.
+#[test]
+fn a_segment_whose_entries_go_before_its_index_is_made_has_none() {
+    for purges in [false, true] {
+        let disk = SimDisk::new(1);
+        let mut node = Node::open(&disk).unwrap();
+        node.done(Op::Vote(vec![1].into()));
+        for index in 1..=40 {
+            node.done(Op::Append(vec![entry(1, index, 700)]));
+        }
+        assert!(node.log.metrics().segments > 3);
+        // Nothing has been made yet. This is in memory at once, and on the media later.
+        let last = Model::of(&node.log).entries[&15].log_id;
+        node.submit(if purges { Op::Purge { up_to: last } } else { Op::Truncate { from: 15 } });
+        for _ in 0..50 {
+            node.writer.housekeep();
+        }
+        let made = indexes(&disk).len();
+        assert!(made >= 1 && made + 2 <= node.log.metrics().segments, "{made} indexes");
+        while node.writer.run_batch().unwrap() > 0 {}
+        while node.writer.housekeep() {}
+        let model = Model::of(&node.log);
+        drop(node);
+        disk.power_cut(Loss::Nothing);
+        assert_eq!(Model::of(&Node::open(&disk).unwrap().log), model, "purged: {purges}");
+    }
+}
+
 /// Puts another index in the place of one, with checksums that fit.
 fn forge(disk: &SimDisk, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> SimDisk {
     let mut bytes = disk.content(path).unwrap();
@@ -219,6 +248,7 @@ fn log_with_indexes(truncated: u64) -> (SimDisk, Model, Vec<PathBuf>) {
     for index in 1..=20 {
         node.done(Op::Append(vec![entry(index, index, 1500)]));
     }
+    while node.writer.housekeep() {}
     node.done(Op::Truncate { from: truncated });
     node.done(Op::Append(vec![entry(90, truncated, 10)]));
     while node.writer.housekeep() {}
