@@ -34,6 +34,38 @@ pub(crate) struct Slot {
     pub(crate) kind: u8,
 }
 
+/// A slot as it is kept, in 20 bytes: a long log has very many.
+#[derive(Clone, Copy, Debug)]
+struct Packed {
+    /// Upper and lower half of the number under which it was queued, or segment and offset.
+    place: [u32; 2],
+    len: u32,
+    crc: u32,
+    kind: u8,
+    queued: bool,
+}
+
+impl From<Slot> for Packed {
+    fn from(Slot { place, len, crc, kind }: Slot) -> Self {
+        let (place, queued) = match place {
+            Place::Queued(number) => ([(number >> 32) as u32, number as u32], true),
+            Place::Disk { segment, offset } => ([segment, offset], false),
+        };
+        Self { place, len, crc, kind, queued }
+    }
+}
+
+impl From<Packed> for Slot {
+    fn from(Packed { place: [upper, lower], len, crc, kind, queued }: Packed) -> Self {
+        let place = if queued {
+            Place::Queued(u64::from(upper) << 32 | u64::from(lower))
+        } else {
+            Place::Disk { segment: upper, offset: lower }
+        };
+        Self { place, len, crc, kind }
+    }
+}
+
 /// Gives back memory that a log took when it was far longer.
 fn give_back<T>(queue: &mut VecDeque<T>) {
     if queue.capacity() > ROOM_KEPT && queue.capacity() / 4 > queue.len() {
@@ -59,7 +91,7 @@ pub(crate) struct Index {
     /// way, none may be left at its end. They are counted and take no room: a header may speak of any number of them.
     gone: u64,
     /// The entries behind those.
-    slots: VecDeque<Slot>,
+    slots: VecDeque<Packed>,
     runs: VecDeque<Run>,
     /// Payloads of the last entries.
     recent: VecDeque<Bytes>,
@@ -130,13 +162,8 @@ impl Index {
         leaders
     }
 
-    pub(crate) fn slot(&self, index: u64) -> Option<&Slot> {
-        self.slots.get(self.place_of(index)?)
-    }
-
-    fn slot_mut(&mut self, index: u64) -> Option<&mut Slot> {
-        let place = self.place_of(index)?;
-        self.slots.get_mut(place)
+    pub(crate) fn slot(&self, index: u64) -> Option<Slot> {
+        self.slots.get(self.place_of(index)?).map(|slot| Slot::from(*slot))
     }
 
     fn place_of(&self, index: u64) -> Option<usize> {
@@ -163,7 +190,7 @@ impl Index {
         if self.runs.back().is_none_or(|run| (run.term, run.node) != (id.term, id.node)) {
             self.runs.push_back(Run { first: id.index, term: id.term, node: id.node });
         }
-        self.slots.push_back(slot);
+        self.slots.push_back(slot.into());
         match payload {
             Some(payload) => {
                 self.recent_bytes += cost(&payload);
@@ -239,19 +266,18 @@ impl Index {
 
     /// Notes where the entry that was queued under this number stands now. One that is gone meanwhile is left alone.
     pub(crate) fn written(&mut self, index: u64, number: u64, segment: u32, offset: u32, crc: u32) {
-        if let Some(slot) = self.slot_mut(index)
-            && slot.place == Place::Queued(number)
-        {
-            slot.place = Place::Disk { segment, offset };
-            slot.crc = crc;
+        let Some(slot) = self.place_of(index).and_then(|place| self.slots.get_mut(place)) else { return };
+        let queued = Slot::from(*slot);
+        if queued.place == Place::Queued(number) {
+            *slot = Slot { place: Place::Disk { segment, offset }, crc, ..queued }.into();
         }
     }
 
     /// Forgets the oldest recent payloads above `bytes_max`, but none that is not yet on the media.
     pub(crate) fn evict(&mut self, bytes_max: usize) {
         while self.recent_bytes > bytes_max {
-            let index = self.next() - self.recent.len() as u64;
-            if !self.slot(index).is_some_and(|slot| matches!(slot.place, Place::Disk { .. })) {
+            let oldest = self.slots.len() - self.recent.len();
+            if self.slots.get(oldest).is_none_or(|slot| slot.queued) {
                 break;
             }
             let Some(payload) = self.recent.pop_front() else { break };
@@ -261,7 +287,7 @@ impl Index {
 
     /// The first segment that holds a live entry, if one does.
     pub(crate) fn first_segment(&self) -> Option<u32> {
-        match self.slots.front()?.place {
+        match Slot::from(*self.slots.front()?).place {
             Place::Disk { segment, .. } => Some(segment),
             Place::Queued(_) => None,
         }
@@ -296,6 +322,19 @@ mod tests {
         index.purge(id(1, 199_000), false);
         assert!(index.slots.capacity() < 10_000 && index.recent.capacity() < 10_000);
         assert_eq!((index.slots.len(), index.next(), index.payload(200_000).is_some()), (1000, 200_001, true));
+    }
+
+    /// Nothing is lost in packing, and not more room is taken than was meant.
+    #[test]
+    fn a_slot_is_kept_in_twenty_bytes() {
+        assert_eq!(size_of::<Packed>(), 20);
+        let numbers = [0, 1, u64::from(u32::MAX), 1 << 32, 0x0123_4567_89AB_CDEF, u64::MAX].map(Place::Queued);
+        let places = [(0, 0), (1, u32::MAX), (u32::MAX, 1)].map(|(segment, offset)| Place::Disk { segment, offset });
+        for place in numbers.into_iter().chain(places) {
+            let slot = Slot { place, len: 0x0102_0304, crc: u32::MAX, kind: 200 };
+            let back = Slot::from(Packed::from(slot));
+            assert_eq!((back.place, back.len, back.crc, back.kind), (place, slot.len, slot.crc, slot.kind));
+        }
     }
 
     #[test]

@@ -112,9 +112,9 @@ impl Closed {
         for at in begin..begin + missing.min(most as u64) {
             match log.slot(at) {
                 Some(Slot { place: Place::Disk { segment, offset }, len, crc, kind })
-                    if u64::from(*segment) == self.index.sequence =>
+                    if u64::from(segment) == self.index.sequence =>
                 {
-                    self.index.entries.push(IndexEntry { offset: *offset, len: *len, crc: *crc, kind: *kind });
+                    self.index.entries.push(IndexEntry { offset, len, crc, kind });
                 }
                 Some(_) | None => return false,
             }

@@ -61,7 +61,7 @@ impl<F: DiskFile> Plan<F> {
                 },
                 (None, Place::Queued(_)) => break,
             };
-            entries.push(Planned { log_id, slot: *slot, source });
+            entries.push(Planned { log_id, slot, source });
             bytes += slot.len as usize;
             if bytes >= bytes_max {
                 break;
