@@ -144,15 +144,22 @@ fn use_leisure<D: Disk, T: Completion>(writer: &mut Writer<D, T>, idle: &Idle) -
 /// How long nothing was written when the writer turns to what can wait, a mark first: the next batch would have to wait for it.
 const LEISURE_AFTER: Duration = Duration::from_millis(20);
 
-/// Waits a moment for the next write; false if none came, or the log is closed.
+/// Waits for the next write, until nothing has been written for a moment; false if nothing was written at all meanwhile, or the log is
+/// closed.
 fn rests<F, T>(shared: &Shared<F, T>, idle: &Idle) -> bool {
     let mut state = shared.lock();
-    if state.queue.is_empty() && matches!(state.phase, Phase::Open) {
+    let mut batches = shared.counters.batches();
+    while state.queue.is_empty() && matches!(state.phase, Phase::Open) {
         state.wakes_at = Some(1);
         state = shared.wake.wait_timeout(state, LEISURE_AFTER).unwrap_or_else(PoisonError::into_inner).0;
         state.wakes_at = None;
+        let before = std::mem::replace(&mut batches, shared.counters.batches());
+        // While callers write for themselves, a turn of this thread would only be in their way.
+        if batches == before {
+            break;
+        }
     }
-    !state.queue.is_empty() || shared.counters.batches() != idle.batches
+    !state.queue.is_empty() || batches != idle.batches
 }
 
 /// How often a full disk is looked at again.
