@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use raftwright_node::ServerState;
+use raftwright_node::{RaftMetrics, ServerState};
 use raftwright_traits::{
     ClientWriteError, Config, EmptyNode, LogIdOption, LogIndex, RaftError, SnapshotPolicy, UnknownReason,
 };
@@ -20,6 +20,7 @@ with_both_leader_ids!(
     entries_go_on_being_applied_while_a_snapshot_is_built,
     a_build_that_fails_is_noted_and_the_node_goes_on,
     a_restart_begins_with_the_snapshot,
+    a_restart_finds_the_membership_behind_the_snapshot,
     a_follower_behind_a_purge_gets_the_snapshot_and_then_the_log,
     a_new_member_gets_the_snapshot,
     a_log_that_is_purged_during_a_transfer_costs_no_more_than_another,
@@ -392,6 +393,33 @@ async fn a_crash_between_install_and_purge_is_made_up_for<C: TestTypes>() {
     cluster.router.heal();
     cluster.has_caught_up(behind, leader).await;
     assert!(cluster.router.snapshots().is_empty(), "the log behind it is still here");
+}
+
+/// Raft §6: a server uses the latest configuration in its log, regardless of whether the entry is committed. Here the state
+/// machine knows an older one; the log of the snapshot is still there, and then it is not.
+async fn a_restart_finds_the_membership_behind_the_snapshot<C: TestTypes>() {
+    for max_in_snapshot_log_to_keep in [1_000, 0] {
+        let config = Config { max_in_snapshot_log_to_keep, ..by_hand() };
+        let mut cluster = Cluster::<C>::of_with([1, 2, 3], config, 7).await;
+        let leader = cluster.leader().await;
+        cluster.write_many(leader, "a", 3).await;
+        match max_in_snapshot_log_to_keep {
+            0 => cluster.snapshot_and_purge(leader).await,
+            _ => cluster.snapshot(leader).await,
+        };
+        let purged = cluster.raft(leader).metrics().borrow().purged;
+        assert_eq!(purged.is_some(), max_in_snapshot_log_to_keep == 0);
+        cluster.router.isolate(leader);
+        let raft = cluster.raft(leader).clone();
+        let change = tokio::spawn(async move { raft.add_learner(9, EmptyNode {}, false).await });
+        let knows = |metrics: &RaftMetrics<C>| metrics.membership_config.membership.contains(&9);
+        cluster.wait(leader).metrics(knows, "in its log").await.unwrap();
+        cluster.crash(leader);
+        cluster.start(leader).await.unwrap();
+        let metrics = cluster.raft(leader).metrics().borrow().clone();
+        assert!(metrics.snapshot.is_some() && knows(&metrics), "{metrics:?}");
+        change.abort();
+    }
 }
 
 async fn what_contradicts_an_installed_snapshot_is_dropped_at_the_start<C: TestTypes>() {
