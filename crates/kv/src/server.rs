@@ -76,12 +76,24 @@ impl KvServer {
     }
 }
 
+impl KvServer {
+    /// A blank server knows nobody to pass a request on to, and never will by itself: to wait would be in vain.
+    fn belongs_to_a_cluster(&self) -> Result<(), CallError> {
+        match self.metrics.borrow().membership_config.membership.nodes().is_empty() {
+            true => Err(CallError::new(ErrorKind::Unavailable, BELONGS_TO_NO_CLUSTER)),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Node for KvServer {
     async fn write(&self, command: Command) -> Result<Answer, CallError> {
+        self.belongs_to_a_cluster()?;
         self.client.write(command).await.map_err(change_error)
     }
 
     async fn read(&self, query: Query) -> Result<Answer, CallError> {
+        self.belongs_to_a_cluster()?;
         self.client.read(query).await.map_err(read_error)
     }
 
@@ -167,6 +179,7 @@ impl Node for KvServer {
     }
 
     async fn add_learner(&self, id: u64, addr: String) -> Result<u64, CallError> {
+        self.belongs_to_a_cluster()?;
         self.client.add_learner(id, addr).await.map_err(change_error)
     }
 
@@ -198,6 +211,10 @@ fn change_error(error: ClientError) -> CallError {
     };
     CallError::new(kind, error.to_string())
 }
+
+/// What a blank server says to whoever asks for more than its state.
+const BELONGS_TO_NO_CLUSTER: &str = "this server belongs to no cluster yet: begin one with it (`raftwright init`, or \
+     --initial-cluster when it is started), or have it added to one (`raftwright member add`, at a server of that cluster)";
 
 /// What it means for a read, which changes nothing.
 fn read_error(error: ClientError) -> CallError {

@@ -1,5 +1,7 @@
 //! Why a server does not start.
 
+use std::io;
+
 use raftwright_traits::{ConfigError, Fatal};
 use raftwright_wal::{DataDirError, OpenError, SnapshotError};
 
@@ -17,11 +19,11 @@ pub enum StartError {
     #[error("the initial cluster {0}")]
     InitialCluster(String),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {reason}: stop the process that uses it, or choose another address")]
+    #[error("cannot listen on {address}: {reason}")]
     Listen {
         /// The address as given, `host:port`.
         address: String,
-        /// What the operating system says.
+        /// What the operating system says, and what to do.
         reason: String,
     },
     /// The data directory cannot be written, is locked by a running node, or belongs to something else.
@@ -39,4 +41,19 @@ pub enum StartError {
     /// There is no tokio runtime, or it does not have what is needed.
     #[error("a server runs on tokio: {0}")]
     Runtime(String),
+}
+
+impl StartError {
+    /// That this address, `host:port`, cannot be listened on, with what to do about it.
+    pub fn listen(address: String, error: &io::Error) -> Self {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => "stop the process that uses it, or choose another address",
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine has no such address; choose one that it has, or 0.0.0.0:PORT for all of them"
+            }
+            io::ErrorKind::PermissionDenied => "choose a port from 1024 on, or give this user the right to it",
+            _ => "choose another address, IP:PORT",
+        };
+        StartError::Listen { address, reason: format!("{error}: {advice}") }
+    }
 }

@@ -185,16 +185,16 @@ impl Default for DemoArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
     /// Id of this server: a number that no other server of the cluster has or had
-    #[arg(long, env = "RAFTWRIGHT_ID", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env = "RAFTWRIGHT_ID", value_parser = parse::id)]
     pub id: u64,
     /// Where this server keeps its log; made if it is missing
     #[arg(long, env = "RAFTWRIGHT_DATA_DIR", value_name = "DIR")]
     pub data_dir: PathBuf,
     /// Where to listen for the other servers; port 0 takes any
-    #[arg(long, env = "RAFTWRIGHT_PEER_LISTEN", value_name = "IP:PORT")]
+    #[arg(long, env = "RAFTWRIGHT_PEER_LISTEN", value_name = "IP:PORT", value_parser = parse::listen)]
     pub peer_listen: SocketAddr,
     /// Where to listen for HTTP; port 0 takes any
-    #[arg(long, env = "RAFTWRIGHT_HTTP_LISTEN", value_name = "IP:PORT")]
+    #[arg(long, env = "RAFTWRIGHT_HTTP_LISTEN", value_name = "IP:PORT", value_parser = parse::listen)]
     pub http_listen: SocketAddr,
     /// Where the other servers reach this one, if not at the address that it listens on
     #[arg(long, env = "RAFTWRIGHT_ADVERTISE_PEER", value_name = "HOST:PORT", value_parser = parse::endpoint)]

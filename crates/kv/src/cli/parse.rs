@@ -1,5 +1,6 @@
 //! Values of arguments.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// `host:port`
@@ -9,6 +10,20 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
         Some((true, Ok(1..))) => Ok(text.to_owned()),
         _ => Err("an address is host:port, like 127.0.0.1:8001".to_owned()),
     }
+}
+
+/// `ip:port`: what the operating system is asked to listen on.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "an address to listen on is IP:PORT, like 127.0.0.1:21001, or 0.0.0.0:21001 for all of this machine's"
+            .to_owned()
+    })
+}
+
+/// The id of a server.
+pub(super) fn id(text: &str) -> Result<u64, String> {
+    let id = text.parse().ok().filter(|id| *id > 0);
+    id.ok_or_else(|| "an id is a whole number from 1 on, like 1".to_owned())
 }
 
 /// `id=host:port`

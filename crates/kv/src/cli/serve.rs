@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raftwright::net::Limits;
-use raftwright::{Config, Server, SnapshotPolicy};
+use raftwright::{Config, Server, SnapshotPolicy, StartError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -129,11 +129,9 @@ fn check_initial_cluster(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::new(format!(
-            "cannot listen for HTTP on {address}: {error}: stop what uses it, or choose another address with --http-listen"
-        ))
-    })
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::new(format!("{} (--http-listen)", StartError::listen(address.to_string(), &error))))
 }
 
 async fn start(args: &ServeArgs, config: Config) -> Result<KvServer, Failure> {

@@ -29,7 +29,7 @@ pub enum TransportError {
     #[error("{0} cannot be asked: {1}")]
     Request(String, hyper::http::Error),
     /// The connection broke. The server may have acted on the request.
-    #[error("the connection to {0} broke: {1}")]
+    #[error("the connection to {0} broke: {1} (is it an address for HTTP, as --http-listen names it?)")]
     Broken(String, String),
     /// No answer came in time. The server may have acted on the request.
     #[error("{0} did not answer within {1:?}")]

@@ -22,6 +22,24 @@ fn a_port_in_use_is_named() {
     }
 }
 
+/// An address that is none, and one that another machine has (RFC 5737 gives it to none).
+#[test]
+fn an_address_that_cannot_be_listened_on_is_named_with_what_would_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("d");
+    for (peer, http) in [(ANY, "192.0.2.1:8001"), ("192.0.2.1:21001", ANY)] {
+        let (code, sentence) = refused(&serve_args(1, &data, peer, http));
+        assert_eq!(code, 1, "{sentence}");
+        assert!(sentence.contains("192.0.2.1") && sentence.contains("0.0.0.0:PORT"), "{sentence}");
+        assert!(!sentence.contains("process that uses it"), "nobody does: {sentence}");
+    }
+    for (peer, http) in [(ANY, "localhost:8001"), ("127.0.0.1", ANY)] {
+        let output = run(&serve_args(1, &data, peer, http).iter().map(String::as_str).collect::<Vec<_>>());
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), text.contains("like 127.0.0.1:21001")), (Some(2), true), "{text}");
+    }
+}
+
 #[test]
 fn a_data_directory_in_use_is_named() {
     let dir = tempfile::tempdir().unwrap();

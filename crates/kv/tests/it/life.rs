@@ -18,8 +18,13 @@ fn the_command_line_goes_all_the_way() {
     let dir = tempfile::tempdir().unwrap();
     let server = Process::start(1, dir.path(), &[]);
     let at = |args: &[&str]| run(&[args, &["--endpoints", &server.http]].concat());
-    let early = at(&["put", "a", "1", "--timeout", "300ms"]);
-    assert!(!early.status.success(), "a blank server takes no writes");
+    for early in [&["put", "a", "1"][..], &["get", "a"], &["member", "add", "2", "127.0.0.1:1"]] {
+        let early = at(early);
+        assert_eq!(early.status.code(), Some(1), "a blank server takes no writes");
+        assert!(text(&early.stderr).contains("`raftwright init`"), "{}", text(&early.stderr));
+    }
+    let peer = run(&["get", "a", "--endpoints", &server.peer]);
+    assert!(text(&peer.stderr).contains("--http-listen"), "{}", text(&peer.stderr));
     assert!(at(&["init"]).status.success());
     let again = at(&["init"]);
     assert_eq!((again.status.code(), text(&again.stderr).contains("already")), (Some(1), true));

@@ -279,7 +279,7 @@ async fn listen(listen: Listen) -> Result<tokio::net::TcpListener, StartError> {
             (address, socket.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(socket)))
         }
     };
-    bound.map_err(|error: io::Error| StartError::Listen { address, reason: error.to_string() })
+    bound.map_err(|error: io::Error| StartError::listen(address, &error))
 }
 
 /// Runs what waits for the disk beside the tasks of the runtime.
