@@ -67,6 +67,12 @@ fn mixed_seeds_differ_in_kind_and_their_faults_really_happen() {
     assert!(impossible.is_empty(), "{impossible:?} are not in the table of whole nodes");
 }
 
+/// A flush fails while the node is paused, and its disk is right again when it goes on: it stops then, and has a reason.
+#[test]
+fn a_paused_node_hears_late_that_its_disk_has_failed() {
+    pass(ProfileName::Crashes, 28..29);
+}
+
 /// A batch becomes durable as on Linux, by the write alone, or by a sync behind it as elsewhere; in most clusters there are both.
 #[test]
 fn machines_flush_in_both_ways() {

@@ -203,7 +203,10 @@ impl<W: Workload> Drive<W> {
                 if let Some(disk) = self.world.disk(node) {
                     disk.mend();
                 }
-                self.nemesis.troubled.remove(&node);
+                // Whoever is paused may not have heard yet what its disk has failed to do, and stops for that when it goes on.
+                if !self.nemesis.paused.contains(&node) {
+                    self.nemesis.troubled.remove(&node);
+                }
                 self.tell(|| format!("disk {node} ok"));
             }
         }
