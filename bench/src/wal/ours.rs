@@ -1,31 +1,15 @@
 //! The log of this project: as callers use it that wait, and as a node does, which does not.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, Thread};
 
 use bytes::Bytes;
 use raftwright_wal::{
-    Completion, DataDir, DataDirOptions, Log, Op, Opened, RawEntry, RawLogId, RealDisk, WalError, WalOptions,
-    WalThread, open as open_log,
+    Callers, DataDir, DataDirOptions, Log, Op, Opened, RawEntry, RawLogId, RealDisk, Waiter, WalOptions, WalThread,
+    open as open_log,
 };
 
 use super::{Load, PAYLOADS, Session, noise};
-
-/// Wakes the caller.
-struct Token {
-    done: Arc<AtomicBool>,
-    caller: Thread,
-}
-
-impl Completion for Token {
-    fn complete(self, result: Result<(), WalError>) {
-        result.expect("the disk works");
-        self.done.store(true, Ordering::Release);
-        self.caller.unpark();
-    }
-}
 
 /// How a caller hands over its write.
 #[derive(Clone, Copy)]
@@ -37,11 +21,12 @@ enum How {
 }
 
 struct Ours {
-    log: Log<RealDisk, Token>,
+    log: Log<RealDisk, Waiter>,
+    callers: Callers,
     how: How,
     next: Mutex<u64>,
     payloads: Vec<Bytes>,
-    thread: WalThread<RealDisk, Token>,
+    thread: WalThread<RealDisk, Waiter>,
 }
 
 /// With its defaults.
@@ -75,13 +60,12 @@ fn start(dir: &Path, how: How, options: WalOptions) -> Box<dyn Session> {
         DataDir::open(RealDisk, &dir.join("node"), DataDirOptions { node_id: 1, random: 1 }).expect("a directory");
     let Opened { log, writer, .. } = open_log(Arc::new(data), options).expect("a new log");
     let thread = WalThread::spawn(writer).expect("a thread");
-    Box::new(Ours { log, how, next: Mutex::new(1), payloads: noise(), thread })
+    Box::new(Ours { log, callers: Callers::default(), how, next: Mutex::new(1), payloads: noise(), thread })
 }
 
 impl Session for Ours {
     fn append(&self, _: usize, batch: usize) {
-        let done = Arc::new(AtomicBool::new(false));
-        let token = Token { done: Arc::clone(&done), caller: thread::current() };
+        let (token, waiting) = self.callers.caller();
         let mut next = self.next.lock().expect("no caller has panicked");
         let entries = (*next..*next + batch as u64).map(|index| RawEntry {
             kind: 1,
@@ -101,8 +85,6 @@ impl Session for Ours {
                 drop(next);
             }
         }
-        while !done.load(Ordering::Acquire) {
-            thread::park();
-        }
+        waiting.wait().expect("the disk works");
     }
 }

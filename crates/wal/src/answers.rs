@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SendError, SyncSender, sync_channel};
 
 use crate::error::{OpenError, WalError};
-use crate::log::Completion;
+use crate::log::{Afterwards, Completion};
 use crate::thread::spawn;
 
 /// Most batches whose callers wait to be told. With so many the writer waits, and so does every batch behind them.
@@ -84,9 +84,9 @@ impl<T: Completion> Answers<T> {
 
 /// Tells these callers, all of them, in order: also those behind one whose code panics. That panic goes on when they are told.
 pub(crate) fn tell_all<T: Completion>(tokens: impl IntoIterator<Item = T>, result: &Result<(), WalError>) {
-    let mut untold = Untold { tokens: tokens.into_iter(), result };
+    let mut untold = Untold { tokens: tokens.into_iter(), result, afterwards: Afterwards::default() };
     for token in untold.tokens.by_ref() {
-        token.complete(result.clone());
+        token.complete_with(result.clone(), &mut untold.afterwards);
     }
 }
 
@@ -94,13 +94,15 @@ pub(crate) fn tell_all<T: Completion>(tokens: impl IntoIterator<Item = T>, resul
 struct Untold<'a, T: Completion, I: Iterator<Item = T>> {
     tokens: I,
     result: &'a Result<(), WalError>,
+    afterwards: Afterwards,
 }
 
 impl<T: Completion, I: Iterator<Item = T>> Drop for Untold<'_, T, I> {
     fn drop(&mut self) {
         for token in self.tokens.by_ref() {
             // A second panic on the way of the first would end the process.
-            let _ = catch_unwind(AssertUnwindSafe(|| token.complete(self.result.clone())));
+            let complete = || token.complete_with(self.result.clone(), &mut self.afterwards);
+            let _ = catch_unwind(AssertUnwindSafe(complete));
         }
     }
 }

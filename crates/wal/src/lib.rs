@@ -6,6 +6,7 @@
 
 mod aligned;
 mod answers;
+mod callers;
 mod data_dir;
 mod disk;
 mod end;
@@ -37,6 +38,7 @@ mod typed;
 mod verdict;
 mod writer;
 
+pub use callers::{Callers, Waiter, Waiting};
 pub use data_dir::{DataDir, DataDirOptions, Identity};
 pub use disk::{Disk, DiskFile};
 pub use end::WalEnd;
@@ -46,7 +48,7 @@ pub use inspect::{
     BatchItem, Content, Dropped, Inspector, Item, Kept, RecordItem, RepairError, RepairIdentity, RepairPlan, Repaired,
     SegmentItem, Sound,
 };
-pub use log::{Completion, Log, Refused};
+pub use log::{Afterwards, Completion, Log, Refused};
 pub use metrics::{FLUSH_BUCKETS, FlushTimes, WalMetrics};
 pub use options::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalOptions};
 pub use read_queue::READS_MAX;

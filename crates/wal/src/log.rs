@@ -19,6 +19,7 @@ use crate::index::{Index, Place, Slot};
 use crate::metrics::{Counters, WalMetrics};
 use crate::options::WalOptions;
 use crate::plan::{Failed, Plan};
+use crate::platform::Bell;
 use crate::record::{APPEND_ENTRIES_MAX, Extent, Op, PAYLOAD_BYTES_MAX, RawEntry, RawLogId, VOTE_BYTES_MAX};
 
 /// Writes other than appends may exceed the bound of the queue by this factor: a vote must not wait behind a burst of
@@ -30,6 +31,39 @@ const RESERVE_FACTOR: usize = 2;
 pub trait Completion: Send + 'static {
     /// Called by the writer.
     fn complete(self, result: Result<(), WalError>);
+
+    /// As [`complete`](Self::complete), for one of several that are completed together: what can be done once for all of them is
+    /// left until then.
+    fn complete_with(self, result: Result<(), WalError>, afterwards: &mut Afterwards)
+    where
+        Self: Sized,
+    {
+        let _ = afterwards;
+        self.complete(result);
+    }
+}
+
+/// What is done once all tokens of a batch are completed.
+#[derive(Debug, Default)]
+pub struct Afterwards {
+    bells: Vec<Arc<Bell>>,
+}
+
+impl Afterwards {
+    /// Rings this bell then; false if it is rung anyway.
+    pub(crate) fn ring(&mut self, bell: &Arc<Bell>) -> bool {
+        let new = !self.bells.iter().any(|other| Arc::ptr_eq(other, bell));
+        if new {
+            self.bells.push(Arc::clone(bell));
+        }
+        new
+    }
+}
+
+impl Drop for Afterwards {
+    fn drop(&mut self) {
+        self.bells.iter().for_each(|bell| bell.ring());
+    }
 }
 
 impl<F: FnOnce(Result<(), WalError>) + Send + 'static> Completion for F {

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Positioned read; returns the number of bytes read, smaller than asked for only at the file's end.
 #[cfg(unix)]
@@ -178,4 +180,112 @@ pub(crate) fn huge_pages(len: usize) -> Option<HugePages> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn huge_pages(_len: usize) -> Option<HugePages> {
     None
+}
+
+/// What many threads wait for, and are woken by together: one call of the system, where they would be one for each.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    /// How often it was rung.
+    rung: AtomicU32,
+    /// How many wait, or are about to.
+    waiting: AtomicU32,
+}
+
+#[cfg(target_os = "linux")]
+impl Bell {
+    /// Wakes whoever waits for it. What they look for is there before.
+    pub(crate) fn ring(&self) {
+        use rustix::thread::futex::{Flags, wake};
+        self.rung.fetch_add(1, Ordering::SeqCst);
+        // Who is not counted yet has not looked yet.
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            // It fails for an address that is none.
+            let _ = wake(&self.rung, Flags::PRIVATE, i32::MAX.unsigned_abs());
+        }
+    }
+
+    /// Waits until `look` finds something: it looks at once, and again whenever the bell was rung.
+    pub(crate) fn wait_until<R>(&self, look: impl Fn() -> Option<R>) -> R {
+        use rustix::thread::futex::{Flags, wait};
+        if let Some(found) = look() {
+            return found;
+        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let found = loop {
+            let heard = self.rung.load(Ordering::SeqCst);
+            if let Some(found) = look() {
+                break found;
+            }
+            // An error: it was rung since, or a signal came. Either is a reason to look again.
+            let _ = wait(&self.rung, Flags::PRIVATE, heard, None);
+        };
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        found
+    }
+}
+
+/// What many threads wait for, and are woken by together.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    lock: std::sync::Mutex<()>,
+    rung: std::sync::Condvar,
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Bell {
+    /// Wakes whoever waits for it. What they look for is there before.
+    pub(crate) fn ring(&self) {
+        // Who has looked in vain waits by now, or has not let go of the lock.
+        drop(self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        self.rung.notify_all();
+    }
+
+    /// Waits until `look` finds something: it looks at once, and again whenever the bell was rung.
+    pub(crate) fn wait_until<R>(&self, look: impl Fn() -> Option<R>) -> R {
+        let mut lock = self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            lock = self.rung.wait(lock).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::sync_channel;
+    use std::time::Duration;
+
+    use super::Bell;
+
+    /// Whoever waits is woken by the first ring behind what it waits for, however the two fall together.
+    #[test]
+    fn nobody_misses_a_bell() {
+        const ROUNDS: usize = 20_000;
+        const WAITING: usize = 3;
+        let (bell, round) = (Arc::new(Bell::default()), Arc::new(AtomicUsize::new(0)));
+        let (heard, all) = sync_channel(WAITING);
+        for _ in 0..WAITING {
+            let (bell, round, heard) = (Arc::clone(&bell), Arc::clone(&round), heard.clone());
+            std::thread::spawn(move || {
+                for number in 1..=ROUNDS {
+                    bell.wait_until(|| (round.load(Ordering::Acquire) >= number).then_some(()));
+                    heard.send(number).unwrap();
+                }
+            });
+        }
+        for number in 1..=ROUNDS {
+            round.store(number, Ordering::Release);
+            bell.ring();
+            for _ in 0..WAITING {
+                // A minute is for ever here.
+                assert_eq!(all.recv_timeout(Duration::from_secs(60)), Ok(number), "somebody was forgotten");
+            }
+        }
+    }
 }

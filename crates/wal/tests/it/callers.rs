@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use raftwright_wal::testing::SimDisk;
 use raftwright_wal::{
-    Completion, DataDir, DataDirOptions, Disk, Log, Op, Opened, RealDisk, WalError, WalOptions, WalThread, open,
+    Afterwards, Callers, Completion, DataDir, DataDirOptions, Disk, Log, Op, Opened, RealDisk, Waiter, Waiting,
+    WalError, WalOptions, WalThread, open,
 };
 
 use crate::hang::{HangDisk, Hangs};
@@ -256,4 +257,121 @@ fn a_caller_whose_write_fails_is_told() {
         assert!(matches!(hear(&heard), (said, _, Err(WalError::Poisoned(_))) if said == index));
     }
     assert!(log.failure().is_some());
+}
+
+/// Waits on a thread of its own, so that whoever is forgotten does not make this test wait for ever.
+fn wait(waiting: Waiting, said: &SyncSender<Result<(), WalError>>) {
+    let said = said.clone();
+    thread::spawn(move || said.send(waiting.wait()));
+}
+
+/// What was said to one who waits.
+fn hear_one(heard: &Receiver<Result<(), WalError>>) -> Result<(), WalError> {
+    heard.recv_timeout(Duration::from_secs(60)).expect("nobody is forgotten")
+}
+
+/// Many callers, each waiting for one write after the other, by themselves and by the log's thread: all are told, and all that they were
+/// told of is there.
+#[test]
+fn callers_that_are_woken_together_are_all_woken() {
+    const THREADS: u64 = 24;
+    const EACH: u64 = 60;
+    let dir = tempfile::tempdir().unwrap();
+    let data = DataDir::open(RealDisk, &dir.path().join("node"), DataDirOptions { node_id: 1, random: 42 }).unwrap();
+    let Opened { log, writer, .. } = open(Arc::new(data), WalOptions::default()).unwrap();
+    let wal = Arc::new(WalThread::<RealDisk, Waiter>::spawn(writer).unwrap());
+    let (callers, next) = (Callers::default(), Arc::new(Mutex::new(1)));
+    let (said, heard) = sync_channel(THREADS as usize);
+    for number in 0..THREADS {
+        let (wal, callers, next, said) = (Arc::clone(&wal), callers.clone(), Arc::clone(&next), said.clone());
+        thread::spawn(move || {
+            for _ in 0..EACH {
+                let (token, waiting) = callers.caller();
+                let mut next = next.lock().unwrap();
+                let submitted = wal.submit(append(*next), token).map_err(|refused| refused.error).unwrap();
+                *next += 1;
+                drop(next);
+                if number % 3 == 0 {
+                    drop(submitted)
+                } else {
+                    submitted.write()
+                }
+                waiting.wait().unwrap();
+            }
+            said.send(Ok(())).unwrap();
+        });
+    }
+    for _ in 0..THREADS {
+        hear_one(&heard).unwrap();
+    }
+    assert_eq!(log.extent().last.map(|last| last.index), Some(THREADS * EACH));
+}
+
+/// A log that fails or ends tells those who wait, and so does a token that nobody completes.
+#[test]
+fn callers_that_wait_are_told_of_every_end() {
+    let disk = SimDisk::new(1);
+    let data = DataDir::open(disk.clone(), Path::new(ROOT), DataDirOptions { node_id: 1, random: 42 }).unwrap();
+    let Opened { mut writer, log, .. } = open::<_, Waiter>(Arc::new(data), OPTIONS).unwrap();
+    let (callers, (said, heard)) = (Callers::default(), sync_channel(8));
+    let submit = |index| {
+        let (token, waiting) = callers.caller();
+        wait(waiting, &said);
+        log.submit(append(index), token).map_err(|refused| refused.error)
+    };
+    submit(1).unwrap();
+    submit(2).unwrap();
+    assert_eq!(writer.run_batch().unwrap(), 2);
+    hear_one(&heard).unwrap();
+    hear_one(&heard).unwrap();
+    assert!(submit(9).is_err(), "there is a gap");
+    assert!(matches!(hear_one(&heard), Err(WalError::Closed)), "its token is dropped");
+    submit(3).unwrap();
+    disk.fail_write(0);
+    assert!(writer.run_batch().is_err());
+    assert!(matches!(hear_one(&heard), Err(WalError::Poisoned(_))));
+    submit(4).unwrap();
+    assert!(matches!(hear_one(&heard), Err(WalError::Poisoned(_))), "who comes later is told at once");
+}
+
+/// A token that panics, or waits.
+enum Mixed {
+    Panics,
+    Waits(Waiter),
+}
+
+impl Completion for Mixed {
+    fn complete(self, result: Result<(), WalError>) {
+        self.complete_with(result, &mut Afterwards::default());
+    }
+
+    fn complete_with(self, result: Result<(), WalError>, afterwards: &mut Afterwards) {
+        match self {
+            Self::Panics => panic!("on purpose"),
+            Self::Waits(waiter) => waiter.complete_with(result, afterwards),
+        }
+    }
+}
+
+/// A panic of one caller's code takes the bell from nobody.
+#[test]
+fn callers_are_woken_beside_one_that_panics() {
+    let disk = SimDisk::new(1);
+    let data = DataDir::open(disk, Path::new(ROOT), DataDirOptions { node_id: 1, random: 42 }).unwrap();
+    let Opened { mut writer, log, .. } = open(Arc::new(data), OPTIONS).unwrap();
+    let (callers, (said, heard)) = (Callers::default(), sync_channel(8));
+    for index in 1..=3 {
+        let (token, waiting) = callers.caller();
+        let token = if index == 2 {
+            Mixed::Panics
+        } else {
+            wait(waiting, &said);
+            Mixed::Waits(token)
+        };
+        log.submit(append(index), token).map_err(|refused| refused.error).unwrap();
+    }
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.run_batch()));
+    assert!(panicked.is_err());
+    hear_one(&heard).unwrap();
+    hear_one(&heard).unwrap();
 }
