@@ -253,39 +253,3 @@ impl Bell {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::mpsc::sync_channel;
-    use std::time::Duration;
-
-    use super::Bell;
-
-    /// Whoever waits is woken by the first ring behind what it waits for, however the two fall together.
-    #[test]
-    fn nobody_misses_a_bell() {
-        const ROUNDS: usize = 20_000;
-        const WAITING: usize = 3;
-        let (bell, round) = (Arc::new(Bell::default()), Arc::new(AtomicUsize::new(0)));
-        let (heard, all) = sync_channel(WAITING);
-        for _ in 0..WAITING {
-            let (bell, round, heard) = (Arc::clone(&bell), Arc::clone(&round), heard.clone());
-            std::thread::spawn(move || {
-                for number in 1..=ROUNDS {
-                    bell.wait_until(|| (round.load(Ordering::Acquire) >= number).then_some(()));
-                    heard.send(number).unwrap();
-                }
-            });
-        }
-        for number in 1..=ROUNDS {
-            round.store(number, Ordering::Release);
-            bell.ring();
-            for _ in 0..WAITING {
-                // A minute is for ever here.
-                assert_eq!(all.recv_timeout(Duration::from_secs(60)), Ok(number), "somebody was forgotten");
-            }
-        }
-    }
-}

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::data_dir::{DataDir, DataDirOptions};
 use crate::error::WalError;
 use crate::log::{Completion, Log};
 use crate::options::WalOptions;
+use crate::platform::Bell;
 use crate::record::{Op, RawEntry, RawLogId};
 use crate::testing::SimDisk;
 use crate::writer::{Opened, open};
@@ -268,5 +270,31 @@ fn nobody_is_forgotten_behind_a_panic_when_the_log_ends() {
         let (said, result) = hear(&heard);
         assert!(said == 3 && result.is_err());
         until("the log ends", || log.end().is_over());
+    }
+}
+
+/// Whoever waits is woken by the first ring behind what it waits for, however the two fall together.
+#[test]
+fn nobody_misses_a_bell() {
+    const ROUNDS: usize = 20_000;
+    const WAITING: usize = 3;
+    let (bell, round) = (Arc::new(Bell::default()), Arc::new(AtomicUsize::new(0)));
+    let (heard, all) = sync_channel(WAITING);
+    for _ in 0..WAITING {
+        let (bell, round, heard) = (Arc::clone(&bell), Arc::clone(&round), heard.clone());
+        thread::spawn(move || {
+            for number in 1..=ROUNDS {
+                bell.wait_until(|| (round.load(Ordering::Acquire) >= number).then_some(()));
+                heard.send(number).unwrap();
+            }
+        });
+    }
+    for number in 1..=ROUNDS {
+        round.store(number, Ordering::Release);
+        bell.ring();
+        for _ in 0..WAITING {
+            // A minute is for ever here.
+            assert_eq!(all.recv_timeout(Duration::from_secs(60)), Ok(number), "somebody was forgotten");
+        }
     }
 }
