@@ -298,3 +298,20 @@ fn nobody_misses_a_bell() {
         }
     }
 }
+
+/// A ring between a look that was in vain and the wait behind it is heard. Elsewhere than here, a lock keeps the two together.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_bell_that_rings_between_look_and_wait_is_heard() {
+    let (bell, looks) = (Bell::default(), AtomicUsize::new(0));
+    let (heard, found) = sync_channel(1);
+    thread::spawn(move || {
+        let look = || {
+            let looks = looks.fetch_add(1, Ordering::Relaxed);
+            bell.ring();
+            (looks == 9).then_some(looks)
+        };
+        heard.send(bell.wait_until(look)).unwrap();
+    });
+    assert_eq!(found.recv_timeout(Duration::from_secs(60)), Ok(9));
+}
