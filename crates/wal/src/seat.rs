@@ -26,6 +26,8 @@ pub(crate) struct Seat<D: Disk, T: Completion> {
     callers_write: AtomicBool,
     /// The last batch had several callers. They are back soon, and are better off with batches in common.
     several: AtomicBool,
+    /// The last caller who wrote has left some housekeeping to do.
+    behind: AtomicBool,
 }
 
 /// A batch that is durable, and whose callers are told.
@@ -42,7 +44,8 @@ impl<D: Disk, T: Completion> Seat<D, T> {
         let answers = Arc::new(Answers::spawn()?);
         writer.leave_answers_to(Arc::clone(&answers));
         let writer = Mutex::new(Some(Box::new(writer)));
-        Ok(Self { log, writer, answers, callers_write: AtomicBool::new(false), several: AtomicBool::new(false) })
+        let [callers_write, several, behind] = [const { AtomicBool::new(false) }; 3];
+        Ok(Self { log, writer, answers, callers_write, several, behind })
     }
 
     pub(crate) fn log(&self) -> &Log<D, T> {
@@ -57,6 +60,11 @@ impl<D: Disk, T: Completion> Seat<D, T> {
     /// True once a caller has written.
     pub(crate) fn callers_write(&self) -> bool {
         self.callers_write.load(Ordering::Relaxed)
+    }
+
+    /// True if the last caller who wrote has left some housekeeping to do.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
     }
 
     /// Waits for the turn and works with the writer; `None` if the log has ended.
@@ -106,7 +114,7 @@ impl<D: Disk, T: Completion> Seat<D, T> {
         let wrote = hold(free, |writer| {
             // That it failed, every caller has been told by now.
             let Ok(Some(_)) = self.batch(writer) else { return false };
-            writer.housekeep();
+            self.behind.store(writer.housekeep(), Ordering::Relaxed);
             true
         });
         shared.tell_written();

@@ -104,7 +104,7 @@ fn run<D: Disk, T: Completion>(seat: &Seat<D, T>) {
     let mut pace = Pace::default();
     // An error means that the store is poisoned and everybody knows.
     while let Some(Ok(idle)) = seat.turn(|writer| write_all(seat, writer, &mut pace)) {
-        if !idle.held_up && (rests(&shared, &idle) || seat.turn(|writer| use_leisure(writer, &idle)) == Some(true)) {
+        if !idle.held_up && (rests(seat, &idle) || seat.turn(|writer| use_leisure(writer, &idle)) == Some(true)) {
             continue;
         }
         if !wait(&shared, &idle) {
@@ -144,9 +144,10 @@ fn use_leisure<D: Disk, T: Completion>(writer: &mut Writer<D, T>, idle: &Idle) -
 /// How long nothing was written when the writer turns to what can wait, a mark first: the next batch would have to wait for it.
 const LEISURE_AFTER: Duration = Duration::from_millis(20);
 
-/// Waits for the next write, until nothing has been written for a moment; false if nothing was written at all meanwhile, or the log is
-/// closed.
-fn rests<F, T>(shared: &Shared<F, T>, idle: &Idle) -> bool {
+/// Waits for the next write, until nothing has been written for a moment or callers have left housekeeping to do; false if nothing was
+/// written at all meanwhile, or the log is closed.
+fn rests<D: Disk, T: Completion>(seat: &Seat<D, T>, idle: &Idle) -> bool {
+    let shared = &seat.log().shared;
     let mut state = shared.lock();
     let mut batches = shared.counters.batches();
     while state.queue.is_empty() && matches!(state.phase, Phase::Open) {
@@ -154,8 +155,9 @@ fn rests<F, T>(shared: &Shared<F, T>, idle: &Idle) -> bool {
         state = shared.wake.wait_timeout(state, LEISURE_AFTER).unwrap_or_else(PoisonError::into_inner).0;
         state.wakes_at = None;
         let before = std::mem::replace(&mut batches, shared.counters.batches());
-        // While callers write for themselves, a turn of this thread would only be in their way.
-        if batches == before {
+        // While callers write for themselves, a turn of this thread would only be in their way, unless it takes more than their one step
+        // of housekeeping for each batch.
+        if batches == before || seat.is_behind() {
             break;
         }
     }

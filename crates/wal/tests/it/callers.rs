@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use raftwright_wal::testing::SimDisk;
 use raftwright_wal::{
-    Afterwards, Callers, Completion, DataDir, DataDirOptions, Disk, Log, Op, Opened, RealDisk, Waiter, Waiting,
-    WalError, WalOptions, WalThread, open,
+    Afterwards, Callers, Completion, DataDir, DataDirOptions, Disk, Log, Op, Opened, RawEntry, RealDisk, Waiter,
+    Waiting, WalError, WalOptions, WalThread, open,
 };
 
 use crate::hang::{HangDisk, Hangs};
@@ -374,4 +374,36 @@ fn callers_are_woken_beside_one_that_panics() {
     assert!(panicked.is_err());
     hear_one(&heard).unwrap();
     hear_one(&heard).unwrap();
+}
+
+/// Callers who write for themselves do a little of what follows from their batches. What they leave is done before there is too much of
+/// it: no segment that they close stays without its index, which the next start would have to read for want of it.
+#[test]
+fn callers_who_never_pause_leave_no_segment_without_its_index() {
+    const EACH: u64 = 7000;
+    const SEGMENTS: usize = 30;
+    let root = tempfile::tempdir().unwrap();
+    let data = DataDir::open(RealDisk, &root.path().join("node"), DataDirOptions { node_id: 1, random: 42 }).unwrap();
+    let options = WalOptions { segment_bytes: 4 << 20, ..WalOptions::default() };
+    let Opened { log, writer, .. } = open(Arc::new(data), options).unwrap();
+    let wal = WalThread::<RealDisk, Waiter>::spawn(writer).unwrap();
+    let (callers, payload) = (Callers::default(), entry(0, 1, 64).payload);
+    let mut next = 1;
+    while log.metrics().segments < SEGMENTS {
+        let one = |index| RawEntry { payload: payload.clone(), ..entry(0, index, 0) };
+        let (token, waiting) = callers.caller();
+        let op = Op::Append((next..next + EACH).map(one).collect());
+        next += EACH;
+        wal.submit(op, token).map_err(|refused| refused.error).unwrap().write();
+        waiting.wait().unwrap();
+    }
+    let is_index = |path: &Path| path.extension().is_some_and(|end| end == "idx");
+    let mut made = 0;
+    let all = (0..200_000).any(|_| {
+        thread::yield_now();
+        let names = std::fs::read_dir(root.path().join("node/wal")).unwrap();
+        made = names.filter(|name| is_index(&name.as_ref().unwrap().path())).count();
+        made + 1 >= SEGMENTS
+    });
+    assert!(all, "{made} indexes of {SEGMENTS} segments, the last of which needs none");
 }
