@@ -112,6 +112,11 @@ impl<F: DiskFile> IndexJobs<F> {
         self.waiting.push_back(closed);
     }
 
+    /// True when so many wait that some may soon lose their turn.
+    pub(crate) fn are_many(&self) -> bool {
+        self.waiting.len() > INDEXES_WAITING_MAX / 2
+    }
+
     /// True if [`look_up`](Self::look_up) comes before the next step.
     pub(crate) fn lacks_places(&self) -> bool {
         self.waiting.iter().any(|closed| closed.whole().is_none())

@@ -409,7 +409,7 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         if self.step != Step::Idle || self.require_running().is_err() {
             return false;
         }
-        self.remove_purged() || !self.is_closing() && (self.prepare() || self.write_index())
+        self.remove_purged() || !self.is_closing() && (self.catch_up() || self.prepare() || self.write_index())
     }
 
     fn is_closing(&self) -> bool {
@@ -685,6 +685,12 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         gone
     }
 
+    /// Several steps at once towards indexes, where more segments are closed than they are made for: with long batches, there are
+    /// fewer batches than steps.
+    fn catch_up(&mut self) -> bool {
+        (0..CATCH_UP_STEPS).take_while(|_| self.indexes.are_many() && self.write_index()).count() > 0
+    }
+
     /// Makes a part of the index of a segment that was closed.
     fn write_index(&mut self) -> bool {
         if self.indexes.lacks_places() {
@@ -738,6 +744,9 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         done
     }
 }
+
+/// How many steps are taken at once towards indexes that are late: about what one of a long segment takes.
+const CATCH_UP_STEPS: usize = 16;
 
 /// Log id of records that have none.
 const NO_ID: RawLogId = RawLogId { term: 0, node: None, index: 0 };

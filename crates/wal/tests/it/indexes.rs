@@ -249,6 +249,29 @@ fn a_segment_whose_entries_go_before_its_index_is_made_has_none() {
     }
 }
 
+/// Long batches close segments faster than single steps make indexes of them. They are made all the same.
+#[test]
+fn long_batches_leave_no_segment_without_its_index() {
+    let options = WalOptions {
+        segment_bytes: 1 << 20,
+        first_segment_bytes: 1 << 20,
+        batch_bytes_max: 1 << 20,
+        prepare_step_bytes: 16 << 10,
+        ..OPTIONS
+    };
+    let disk = SimDisk::new(1);
+    let mut node = Node::open_with(&disk, options).unwrap();
+    node.done(Op::Vote(vec![1].into()));
+    for batch in 0..90 {
+        node.done(Op::Append((1..=2000).map(|index| entry(1, batch * 2000 + index, 64)).collect()));
+        node.writer.housekeep();
+    }
+    let closed = node.log.metrics().segments - 1;
+    assert!(closed >= 25, "{closed} segments are closed");
+    while node.writer.housekeep() {}
+    assert_eq!(indexes(&disk).len(), closed);
+}
+
 /// Puts another index in the place of one, with checksums that fit.
 fn forge(disk: &SimDisk, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> SimDisk {
     let mut bytes = disk.content(path).unwrap();
