@@ -84,7 +84,7 @@ impl<T: Completion> Answers<T> {
 
 /// Tells these callers, all of them, in order: also those behind one whose code panics. That panic goes on when they are told.
 pub(crate) fn tell_all<T: Completion>(tokens: impl IntoIterator<Item = T>, result: &Result<(), WalError>) {
-    let mut untold = Untold { tokens: tokens.into_iter(), result, afterwards: Afterwards::default() };
+    let mut untold = Untold { tokens: tokens.into_iter(), result, afterwards: Afterwards::new() };
     for token in untold.tokens.by_ref() {
         token.complete_with(result.clone(), &mut untold.afterwards);
     }

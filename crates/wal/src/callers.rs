@@ -54,7 +54,7 @@ impl fmt::Debug for Waiter {
 
 impl Completion for Waiter {
     fn complete(self, result: Result<(), WalError>) {
-        self.complete_with(result, &mut Afterwards::default());
+        self.complete_with(result, &mut Afterwards::new());
     }
 
     fn complete_with(self, result: Result<(), WalError>, afterwards: &mut Afterwards) {

@@ -33,7 +33,7 @@ pub trait Completion: Send + 'static {
     fn complete(self, result: Result<(), WalError>);
 
     /// As [`complete`](Self::complete), for one of several that are completed together: what can be done once for all of them is
-    /// left until then.
+    /// left until then. It must not wait for another caller, who may not have been woken yet.
     fn complete_with(self, result: Result<(), WalError>, afterwards: &mut Afterwards)
     where
         Self: Sized,
@@ -44,12 +44,17 @@ pub trait Completion: Send + 'static {
 }
 
 /// What is done once all tokens of a batch are completed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Afterwards {
     bells: Vec<Arc<Bell>>,
 }
 
 impl Afterwards {
+    /// Nothing so far. Only those who complete tokens make one, so that none can be kept in the place of another.
+    pub(crate) fn new() -> Self {
+        Self { bells: Vec::new() }
+    }
+
     /// Rings this bell then; false if it is rung anyway.
     pub(crate) fn ring(&mut self, bell: &Arc<Bell>) -> bool {
         let new = !self.bells.iter().any(|other| Arc::ptr_eq(other, bell));
