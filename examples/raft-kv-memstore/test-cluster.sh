@@ -48,8 +48,10 @@ eventually() { # command...
 # Starts a blank server on ports that the system gives, and learns them from the line that it prints.
 start() { # server
     local ready="$dir/ready-$1" line
+    # What the server said the last time is not what it says now.
+    : >"$ready"
     "$binary" serve --id "$1" --data-dir "$dir/data-$1" --peer-listen 127.0.0.1:0 --http-listen 127.0.0.1:0 \
-        --cluster-name "${dir##*/}" >"$ready" 2>"$dir/server-$1.log" &
+        --cluster-name "${dir##*/}" >>"$ready" 2>"$dir/server-$1.log" &
     pid[$1]=$!
     eventually grep -q '^ready ' "$ready"
     line="$(grep '^ready ' "$ready")"
