@@ -198,7 +198,7 @@ impl Bell {
     pub(crate) fn ring(&self) {
         use rustix::thread::futex::{Flags, wake};
         self.rung.fetch_add(1, Ordering::SeqCst);
-        // Who is not counted yet has not looked yet.
+        // Whoever is not counted yet looks once more before it waits.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             // It fails for an address that is none.
             let _ = wake(&self.rung, Flags::PRIVATE, i32::MAX.unsigned_abs());

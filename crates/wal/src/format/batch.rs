@@ -160,7 +160,7 @@ pub(crate) struct Head {
 
 impl Head {
     fn encode(&self, salt: u64, batch_at: u64, before: u32) -> [u8; HEAD_LEN] {
-        // The place and the head stand in one row, since a checksum over two short rows takes twice as long.
+        // The place and the head stand in one row: what a checksum costs for so few bytes is mostly its beginning and its end.
         let mut row = [0; PLACE_LEN + HEAD_LEN];
         row[..PLACE_LEN].copy_from_slice(&place(salt, batch_at + u64::from(self.offset), before));
         let bytes = &mut row[PLACE_LEN..];
