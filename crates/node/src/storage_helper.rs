@@ -39,7 +39,8 @@ impl<'a, LS, SM> StorageHelper<'a, LS, SM> {
         if applied.index_or_zero() < state.last_purged_log_id.index_or_zero() {
             return Err(Fatal::Start(format!(
                 "the log before index {} was purged, but the state machine has only what was applied up to index {}: \
-                 it has lost what it had, and the rest of the log cannot make up for it",
+                 it has lost what it had, and the rest of the log cannot make up for it; take this node out of the cluster and \
+                 add a new one with empty storage, under a new id",
                 state.last_purged_log_id.next_index(),
                 applied.index_or_zero(),
             )));

@@ -63,6 +63,14 @@ pub enum SurvivorError {
         /// The last entry of the log.
         log: LogIndex,
     },
+    /// The log was purged behind what the newest sound snapshot holds: no server starts with that. Nothing was changed.
+    #[error(
+        "the log is purged up to entry {purged}, and no sound snapshot reaches that far: take another server, if there is one"
+    )]
+    StateLost {
+        /// The last entry that was purged.
+        purged: LogIndex,
+    },
     /// The media failed. Doing it again is safe: until it succeeds, the server finds no majority, as before.
     #[error("the log cannot be written: {0}; try again")]
     Write(Box<str>),
@@ -100,15 +108,16 @@ async fn begin_anew_on<D: Disk>(
     random: u64,
     new_cluster: ClusterId,
 ) -> Result<BegunAnew, SurvivorError> {
-    let (id, last_index) = look_at(disk.clone(), path)?;
+    let (id, last_index, purged) = look_at(disk.clone(), path)?;
     let dir = Arc::new(DataDir::open(disk.clone(), path, DataDirOptions { node_id: id, random })?);
     let snapshots = SnapshotDir::open_on(disk, dir.snapshots_path(), SNAPSHOT_BLOCK_BYTES);
     let snapshots = snapshots.map_err(SurvivorError::Snapshots)?;
-    match snapshots.newest().and_then(|snapshot| snapshot.index()) {
-        Some(snapshot) if snapshot > last_index => {
-            return Err(SurvivorError::SnapshotAhead { snapshot, log: last_index });
-        }
-        Some(_) | None => {}
+    let newest = snapshots.newest().and_then(|snapshot| snapshot.index()).unwrap_or(0);
+    if newest > last_index {
+        return Err(SurvivorError::SnapshotAhead { snapshot: newest, log: last_index });
+    }
+    if newest < purged {
+        return Err(SurvivorError::StateLost { purged });
     }
     let opened = WalLog::<EasyConfig, D>::open_with_writer(Arc::clone(&dir), WalOptions::default());
     let (mut log, mut writer, _) = opened?;
@@ -141,12 +150,14 @@ async fn begin_anew_on<D: Disk>(
     Ok(BegunAnew { id, old_cluster, new_cluster, last_index, membership_index: last_index + 1 })
 }
 
-/// Who lives there and which entry is the last one, if a server would open the directory and finds something in it. Changes nothing.
-fn look_at<D: Disk>(disk: D, path: &Path) -> Result<(u64, LogIndex), SurvivorError> {
+/// Who lives there, which entry is the last one, and which the last that was purged, if a server would open the log and finds
+/// something in it. Changes nothing.
+fn look_at<D: Disk>(disk: D, path: &Path) -> Result<(u64, LogIndex, LogIndex), SurvivorError> {
     let inspector = Inspector::open(disk, path)?;
     let identity = inspector.identity()?;
-    match inspector.verify()?.extent.last {
-        Some(last) => Ok((identity.node_id, last.index)),
+    let extent = inspector.verify()?.extent;
+    match extent.last {
+        Some(last) => Ok((identity.node_id, last.index, extent.purged.map_or(0, |purged| purged.index))),
         None => Err(SurvivorError::Nothing),
     }
 }

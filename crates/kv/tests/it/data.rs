@@ -1,11 +1,13 @@
 //! `raftwright data` on the directories of real servers, whole and damaged.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::process::{Process, refused, run, serve_args};
+use crate::process::{Process, refused, run, serve_args, until};
 
 /// A value that can be found in the file.
 const MARKED: &str = "a value that the disk will not keep";
@@ -133,7 +135,7 @@ fn a_survivor_begins_a_new_cluster() {
     let old = cluster(&text);
     let new_cluster = ["new-cluster", path, "--peer-addr", "127.0.0.1:1"];
     let (code, text, error) = data(&new_cluster);
-    assert!(code == 6 && text.contains("lost: ") && error.contains("--yes"), "{text}{error}");
+    assert!(code == 1 && text.contains("lost: ") && error.contains("--yes"), "{text}{error}");
     let (_, text, _) = data(&["inspect", path, "-o", "json"]);
     assert_eq!(cluster(&text), old, "nothing was changed");
     let (code, text, error) = data(&[&new_cluster[..], &["--yes", "-o", "json"]].concat());
@@ -150,6 +152,64 @@ fn a_survivor_begins_a_new_cluster() {
     assert!(at(&["put", "next", "4"]).status.success());
     assert_eq!(at(&["member", "list", "-o", "simple"]).stdout, b"1 127.0.0.1:1 yes\n");
     server.stop();
+}
+
+/// A log that was purged behind a snapshot is worth nothing without it.
+#[test]
+fn a_lost_snapshot_is_found_before_a_server_finds_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("d1");
+    let server = Process::start(1, &dir, &["--snapshot-log-keep", "0"]);
+    let at = |args: &[&str]| run(&[args, &["--endpoints", &server.http]].concat());
+    for line in [&["init"][..], &["put", "first", "1"], &["put", "last", "2"], &["snapshot"], &["put", "more", "3"]] {
+        assert!(at(line).status.success(), "{line:?}");
+    }
+    until(&mut || purged(&server.http) > 0);
+    server.stop();
+
+    let path = dir.to_str().unwrap();
+    let (code, text, _) = data(&["verify", path]);
+    assert!(code == 0 && text.contains("; the newest snapshot ends with entry "), "{text}");
+    let (_, text, _) = data(&["inspect", path]);
+    assert!(text.contains(".snap") && text.contains("SNAPSHOT"), "{text}");
+    let snapshot = fs::read_dir(dir.join("snapshots")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&snapshot).unwrap();
+    bytes[600] ^= 1;
+    fs::write(&snapshot, &bytes).unwrap();
+    // As a crash in the middle of a snapshot leaves it: the next start removes it, and nobody before.
+    let unfinished = dir.join("snapshots/0000000009.tmp");
+    fs::write(&unfinished, "half").unwrap();
+
+    let new_cluster = ["new-cluster", path, "--peer-addr", "127.0.0.1:1", "--yes"];
+    for command in [&["verify", path][..], &["dump", path], &["repair", path, "--yes"], &new_cluster] {
+        let (code, text, error) = data(command);
+        assert!(code == 6 && error.contains("is purged up to"), "{command:?}: {code} {text}{error}");
+        assert!(error.contains("remove this server from the cluster"), "{error}");
+    }
+    let (code, text, _) = data(&["verify", path]);
+    assert!(code == 6 && text.contains(".snap is damaged") && !text.contains("sound"), "{text}");
+    let (_, text, _) = data(&["verify", path, "-o", "json"]);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["sound"], false);
+    assert!(json["snapshots"][0]["damage"].as_str().unwrap().contains("damaged"), "{json}");
+    assert_eq!(data(&["inspect", path]).0, 0);
+    assert_eq!((fs::read(&snapshot).unwrap(), unfinished.exists()), (bytes, true), "nothing was changed");
+    let (code, message) = refused(&serve_args(1, &dir, "127.0.0.1:0", "127.0.0.1:0"));
+    assert!(code == 1 && message.contains("under a new id"), "{message}");
+
+    fs::remove_file(snapshot).unwrap();
+    let (code, _, error) = data(&["verify", path]);
+    assert!(code == 6 && error.contains("there is no sound snapshot"), "{error}");
+}
+
+/// How far the log of a running server is purged.
+fn purged(http: &str) -> u64 {
+    let mut stream = TcpStream::connect(http).unwrap();
+    stream.write_all(b"GET /state HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let json: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    json["purged"].as_u64().unwrap()
 }
 
 #[test]
@@ -174,6 +234,8 @@ fn what_is_asked_wrongly_is_said() {
         (vec!["repair", path, "--force"], 2, "--force"),
         (vec!["inspect", path, "--yes"], 2, "--yes"),
         (vec!["dump", path, "--from", "x"], 2, "--from"),
+        (vec!["dump", path, "--from", "9", "--to", "3"], 2, "--to"),
+        (vec!["verify", path], 1, "--data-dir"),
         (vec!["dump", path, "-o", "xml"], 2, "json"),
         (vec!["verify", missing.to_str().unwrap()], 1, "cannot list"),
         (vec!["verify", path], 1, "letter.txt"),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::process::{Process, raftwright, run};
+use crate::process::{Process, raftwright, run, until};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -111,11 +111,25 @@ fn members_come_and_go() {
     }
 }
 
-/// Asks again until it is so, for a minute at most.
-fn until(so: &mut dyn FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !so() {
-        assert!(Instant::now() < deadline, "it does not come about");
+/// It is connected to, and never says a word.
+#[test]
+fn a_question_that_nobody_answers_has_changed_nothing() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = silent.local_addr().unwrap().to_string();
+    let at = |args: &[&str]| run(&[args, &["--endpoints", &addr, "--timeout", "50ms"]].concat());
+    for question in [&["get", "a"][..], &["scan"], &["status"], &["member", "list"]] {
+        let output = at(question);
+        let said = text(&output.stderr);
+        assert_eq!(
+            (output.status.code(), said.contains("nothing was changed")),
+            (Some(1), true),
+            "{question:?}: {said}"
+        );
+    }
+    for change in [&["put", "a", "1"][..], &["del", "a"], &["member", "remove", "1"], &["member", "move", "1", "h:1"]] {
+        let output = at(change);
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), said.contains("may have been done")), (Some(5), true), "{change:?}: {said}");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 pub(crate) fn raftwright() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raftwright"));
@@ -33,6 +34,14 @@ pub(crate) fn refused(args: &[String]) -> (i32, String) {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.stdout.is_empty(), "it says that it is ready: {stderr}");
     (output.status.code().unwrap_or(-1), stderr.lines().last().unwrap_or_default().to_owned())
+}
+
+/// Asks again until it is so, for a minute at most.
+pub(crate) fn until(so: &mut dyn FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !so() {
+        assert!(Instant::now() < deadline, "it does not come about");
+    }
 }
 
 /// A running server.

@@ -10,6 +10,7 @@ use raftwright::{Envelope, decode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::snapshots::Verdict;
 use super::{FindingJson, LogIdJson, open};
 use crate::cli::Failure;
 use crate::cli::args::{Format, RemoteArgs};
@@ -69,6 +70,9 @@ impl Line {
 }
 
 pub(super) fn dump(remote: &RemoteArgs, args: &DumpArgs) -> Result<(), Failure> {
+    if args.from > args.to {
+        return Err(Failure::usage(format!("--to {} comes before --from {}: no entry is there", args.to, args.from)));
+    }
     let inspector = open(&args.dir)?;
     let json = remote.format_or(Format::Table) == Format::Json;
     let mut page = match json {
@@ -110,9 +114,9 @@ pub(super) fn dump(remote: &RemoteArgs, args: &DumpArgs) -> Result<(), Failure> 
     printed?;
     print_text(&page)?;
     walked.map_err(|error| Failure::new(error.to_string()))?;
-    match inspector.verify() {
+    match Verdict::of(&inspector).sound() {
         Ok(_) => Ok(()),
-        Err(error) => Err(Failure::damaged(format!("{damage} damaged places; a server would refuse the log: {error}"))),
+        Err(error) => Err(Failure::damaged(format!("{damage} damaged places; a server would refuse it: {error}"))),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use raftwright::wal::{BatchItem, Extent, Finding, Item, OpenError, SegmentItem, Sound};
 use serde::Serialize;
 
+use super::snapshots::{SnapshotJson, Verdict};
 use super::{FindingJson, LogIdJson, WhoJson, open};
 use crate::cli::args::{Format, RemoteArgs};
 use crate::cli::keys::{print_json, print_text};
@@ -35,6 +36,7 @@ struct LogJson {
 struct InspectJson {
     identity: Option<WhoJson>,
     segments: Vec<SegmentJson>,
+    snapshots: Vec<SnapshotJson>,
     log: Option<LogJson>,
     error: Option<String>,
 }
@@ -46,6 +48,7 @@ struct VerifyJson {
     error: Option<String>,
     damage: Vec<FindingJson>,
     lost: Vec<String>,
+    snapshots: Vec<SnapshotJson>,
 }
 
 /// What a walk has shown.
@@ -135,14 +138,15 @@ pub(super) fn inspect(remote: &RemoteArgs, dir: &Path) -> Result<(), Failure> {
     let inspector = open(dir)?;
     let mut seen = Seen::default();
     inspector.walk(&mut |item| seen.see(item)).map_err(|error| Failure::new(error.to_string()))?;
-    let verdict = inspector.verify();
+    let verdict = Verdict::of(&inspector);
     let identity = inspector.identity();
     match remote.format_or(Format::Table) {
         Format::Json => print_json(&InspectJson {
             identity: identity.ok().map(Into::into),
             segments: seen.segments,
-            log: verdict.as_ref().ok().map(log_json),
-            error: verdict.err().map(|error| error.to_string()),
+            snapshots: verdict.json(),
+            log: verdict.log.as_ref().ok().map(log_json),
+            error: verdict.sound().err(),
         }),
         format @ (Format::Table | Format::Simple) => {
             let mut table = Table::new(["SEGMENT", "BYTES", "BATCHES", "RECORDS", "FIRST", "LAST", "DAMAGE"]);
@@ -159,37 +163,39 @@ pub(super) fn inspect(remote: &RemoteArgs, dir: &Path) -> Result<(), Failure> {
                 ]);
             }
             let who = identity.map_or_else(|error| error.to_string(), |who| WhoJson::from(who).to_string());
-            let text = if format == Format::Simple { table.simple() } else { table.to_string() };
-            let state = match &verdict {
-                Ok(sound) => log_text(sound),
-                Err(error) => format!("a server would refuse it: {error}"),
-            };
-            print_text(&format!("{who}\n\n{text}\n{state}\n"))
+            let text = |table: &Table| if format == Format::Simple { table.simple() } else { table.to_string() };
+            let snapshots = verdict.table().map_or_else(String::new, |table| format!("\n{}", text(&table)));
+            let log = verdict.log.as_ref().map_or_else(|_| String::new(), |sound| log_text(sound) + "\n");
+            let refusal =
+                verdict.sound().map_or_else(|why| format!("a server would refuse it: {why}\n"), |_| String::new());
+            print_text(&format!("{who}\n\n{}{snapshots}\n{log}{refusal}", text(&table)))
         }
     }
 }
 
 pub(super) fn verify(remote: &RemoteArgs, dir: &Path) -> Result<(), Failure> {
     let inspector = open(dir)?;
-    let verdict = inspector.verify();
+    let verdict = Verdict::of(&inspector);
+    let sound = verdict.sound();
     let mut seen = Seen::default();
     inspector.walk(&mut |item| seen.see(item)).map_err(|error| Failure::new(error.to_string()))?;
     match remote.format_or(Format::Table) {
         Format::Json => print_json(&VerifyJson {
-            sound: verdict.is_ok(),
-            log: verdict.as_ref().ok().map(log_json),
-            error: verdict.as_ref().err().map(ToString::to_string),
+            sound: sound.is_ok(),
+            log: verdict.log.as_ref().ok().map(log_json),
+            error: sound.as_ref().err().cloned(),
             damage: seen.damage.iter().map(Into::into).collect(),
             lost: seen.lost,
+            snapshots: verdict.json(),
         })?,
         Format::Table | Format::Simple => {
-            let damage = seen.damage.iter().map(ToString::to_string).chain(seen.lost);
+            let damage = seen.damage.iter().map(ToString::to_string).chain(seen.lost).chain(verdict.damage());
             let damage: String = damage.map(|line| line + "\n").collect();
             print_text(&damage)?;
-            if let Ok(sound) = &verdict {
-                print_text(&format!("sound: {}\n", log_text(sound)))?;
+            if let Ok(sound) = &sound {
+                print_text(&format!("sound: {}{}\n", log_text(sound), verdict.newest_text()))?;
             }
         }
     }
-    verdict.map(|_| ()).map_err(|error| Failure::damaged(format!("a server would refuse this directory: {error}")))
+    sound.map(|_| ()).map_err(|why| Failure::damaged(format!("a server would refuse this directory: {why}")))
 }

@@ -4,18 +4,19 @@ mod dump;
 mod inspect;
 mod new_cluster;
 mod repair;
+mod snapshots;
 
 use std::path::Path;
 
 use clap::Subcommand;
-use raftwright::wal::{Finding, Identity, Inspector, RawLogId, RealDisk};
+use raftwright::wal::{DataDirError, Finding, Identity, Inspector, RawLogId, RealDisk};
 use serde::Serialize;
 
 use crate::cli::Failure;
 use crate::cli::args::RemoteArgs;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 the log is sound (or was repaired), 1 it cannot be looked at, 2 wrong usage, 6 a server would refuse it.
+Exit codes: 0 the directory is sound (or was repaired), 1 it cannot be looked at, 2 wrong usage, 6 a server would refuse it.
 The server that lives in the directory must be stopped. `-o json` prints for programs.";
 
 const REPAIR_NOTES: &str = "\
@@ -27,6 +28,10 @@ for a cluster which has no majority without it, and may lose what was committed.
 The damaged files are copied to DIR.damaged-1 (or -2, ...) first. The copy and the new log need as much room as the log
 has, each.";
 
+const NEW_CLUSTER_EXIT_CODES: &str = "\
+Exit codes: 0 the new cluster is begun, 1 it is not, 2 wrong usage, 6 a server would refuse the directory.
+The server that lives in the directory must be stopped. `-o json` prints for programs.";
+
 const NEW_CLUSTER_NOTES: &str = "\
 Only when more than half of the voters will never come back: what they had acknowledged and this server lacks is lost. Do it on
 one server, the one whose log is longest (`data inspect` says how long it is). The cluster gets a new id, so that whoever is
@@ -35,13 +40,13 @@ left of the old one is refused; such servers are emptied and added as new ones."
 /// What `data` does.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum DataCommand {
-    /// Show whose directory it is, its segments, and where the log begins and ends
+    /// Show whose directory it is, its segments and snapshots, and where the log begins and ends
     #[command(after_help = EXIT_CODES)]
     Inspect {
         /// The data directory
         dir: std::path::PathBuf,
     },
-    /// Say whether a server would open the log, and all that is damaged
+    /// Say whether a server would start with this directory, and all that is damaged in log and snapshots
     #[command(after_help = EXIT_CODES)]
     Verify {
         /// The data directory
@@ -54,7 +59,7 @@ pub(in crate::cli) enum DataCommand {
     #[command(after_help = format!("{REPAIR_NOTES}\n\n{EXIT_CODES}"))]
     Repair(repair::RepairArgs),
     /// Begin a new cluster with this server alone, when the majority of the old one is gone for good
-    #[command(after_help = format!("{NEW_CLUSTER_NOTES}\n\n{EXIT_CODES}"))]
+    #[command(after_help = format!("{NEW_CLUSTER_NOTES}\n\n{NEW_CLUSTER_EXIT_CODES}"))]
     NewCluster(new_cluster::NewClusterArgs),
 }
 
@@ -69,7 +74,12 @@ pub(in crate::cli) async fn run(remote: &RemoteArgs, command: DataCommand) -> Re
 }
 
 fn open(dir: &Path) -> Result<Inspector<RealDisk>, Failure> {
-    Inspector::open(RealDisk, dir).map_err(|error| Failure::new(error.to_string()))
+    Inspector::open(RealDisk, dir).map_err(|error| match error {
+        DataDirError::NotOurs { path, name } => Failure::new(format!(
+            "{path} is not a data directory, it holds {name:?}: name the one that the server was given with --data-dir"
+        )),
+        error => Failure::new(error.to_string()),
+    })
 }
 
 /// Who lives in a directory, for programs.

@@ -7,10 +7,12 @@ use raftwright::begin_anew;
 use raftwright::wal::Identity;
 use serde::Serialize;
 
+use super::snapshots::Verdict;
 use super::{LogIdJson, WhoJson, open};
 use crate::cli::Failure;
 use crate::cli::args::{Format, RemoteArgs};
 use crate::cli::keys::{print_json, print_text};
+use crate::cli::parse;
 
 /// What `data new-cluster` takes.
 #[derive(Debug, Args)]
@@ -18,7 +20,7 @@ pub(in crate::cli) struct NewClusterArgs {
     /// The data directory
     dir: PathBuf,
     /// Where the peers of the server will reach it
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse::endpoint)]
     peer_addr: String,
     /// Do it. Without this, only what would be kept is said
     #[arg(long)]
@@ -35,15 +37,14 @@ struct NewClusterJson {
 }
 
 pub(super) async fn new_cluster(remote: &RemoteArgs, args: &NewClusterArgs) -> Result<(), Failure> {
-    if !args.peer_addr.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
-        return Err(Failure::usage(format!("{:?} is not an address: it must be host:port", args.peer_addr)));
-    }
     let json = remote.format_or(Format::Table) == Format::Json;
     // The inspector holds the lock of the directory; it is given up before the directory is opened to be changed.
     let (who, sound) = {
         let inspector = open(&args.dir)?;
         let who: Identity = inspector.identity().map_err(|error| Failure::new(error.to_string()))?;
-        (who, inspector.verify().map_err(|error| Failure::damaged(error.to_string()))?)
+        let verdict = Verdict::of(&inspector);
+        let sound = verdict.sound().map_err(|why| Failure::damaged(format!("nothing was changed: {why}")))?;
+        (who, sound.clone())
     };
     let old_cluster = who.cluster_id.map(|id| format!("{id:032x}"));
     let mut told = NewClusterJson {
@@ -69,7 +70,7 @@ pub(super) async fn new_cluster(remote: &RemoteArgs, args: &NewClusterArgs) -> R
         if json {
             print_json(&told)?;
         }
-        return Err(Failure::damaged("nothing was changed: say --yes to do this".to_owned()));
+        return Err(Failure::new("nothing was changed: say --yes to do this"));
     }
     let begun = begin_anew(&args.dir, &args.peer_addr).await;
     let begun = begun.map_err(|error| Failure::new(error.to_string()))?;

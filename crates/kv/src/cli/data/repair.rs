@@ -9,6 +9,7 @@ use raftwright::wal::{RepairIdentity, RepairPlan, WalOptions};
 use raftwright::{Incarnation, TokioRuntime};
 use serde::Serialize;
 
+use super::snapshots::Verdict;
 use super::{LogIdJson, WhoJson, open};
 use crate::cli::Failure;
 use crate::cli::args::{Format, RemoteArgs};
@@ -58,12 +59,20 @@ pub(super) fn repair(remote: &RemoteArgs, args: &RepairArgs) -> Result<(), Failu
     let mut inspector = open(&args.dir)?;
     let json = remote.format_or(Format::Table) == Format::Json;
     let plan = inspector.plan_repair().map_err(|error| Failure::damaged(error.to_string()))?;
+    let verdict = Verdict::of(&inspector);
     let Some(plan) = plan else {
+        // No log can make up for a state that is lost, however it is cut.
+        verdict
+            .sound()
+            .map_err(|why| Failure::damaged(format!("the log is sound, and this cannot be repaired: {why}")))?;
         return match json {
             true => print_json(&RepairJson::new(None)),
             false => print_text("nothing to repair: a server would open this directory\n"),
         };
     };
+    verdict
+        .reaches(&plan.kept.extent)
+        .map_err(|why| Failure::damaged(format!("this cannot be repaired by cutting the log: {why}")))?;
     if !json {
         print_text(&describe(&plan))?;
     }
