@@ -72,6 +72,9 @@ impl From<ClientError> for Failure {
             ErrorKind::NotApplied if matches!(error, ClientError::Transport(_)) => {
                 (FAILED, "is a server running there? name others with --endpoints")
             }
+            ErrorKind::Unavailable if matches!(error, ClientError::Unanswered(_)) => {
+                (FAILED, "nothing was changed: try again, or name others with --endpoints")
+            }
             ErrorKind::NotApplied | ErrorKind::Unavailable => {
                 (FAILED, "nothing was changed: try again, or look at `raftwright status`")
             }

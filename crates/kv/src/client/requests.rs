@@ -24,9 +24,12 @@ pub enum ClientError {
     /// The server answered with an error.
     #[error("{}", .0.error)]
     Answered(ErrorBody),
-    /// No server answered. If the request was a write it may have been applied.
+    /// No server answered a change. It may have been applied, unless [`TransportError::never_sent`].
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// No server answered a question, which changes nothing whether it was heard or not.
+    #[error(transparent)]
+    Unanswered(TransportError),
     /// The answer is not what this program understands.
     #[error(
         "{endpoint} answered what this program does not understand ({what}): is it a raftwright server of this version?"
@@ -46,6 +49,7 @@ impl ClientError {
             ClientError::Answered(body) => body.kind,
             ClientError::Transport(error) if error.never_sent() => ErrorKind::NotApplied,
             ClientError::Transport(_) => ErrorKind::Unknown,
+            ClientError::Unanswered(_) => ErrorKind::Unavailable,
             ClientError::Senseless { .. } => ErrorKind::Internal,
         }
     }
@@ -265,6 +269,7 @@ impl Client {
 
     fn refused(&self, response: &Response) -> ClientError {
         match serde_json::from_slice(&response.body) {
+                Err(error) if outgoing.0 == Method::GET => return Err(ClientError::Unanswered(error)),
             Ok(body) => ClientError::Answered(body),
             Err(_) => self.senseless(&format!("status {} without a reason", response.status)),
         }
