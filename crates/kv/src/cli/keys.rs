@@ -5,10 +5,13 @@ use std::io::{Read, Write};
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::api::Pair;
 use crate::cli::args::{DelArgs, Format, GetArgs, PutArgs, RemoteArgs, ScanArgs};
 use crate::cli::{Failure, Table};
 use crate::client::{Client, WriteCondition};
+use crate::http::pair;
 use crate::limits::{SCAN_PAIRS_MAX, VALUE_BYTES_MAX};
+use crate::store::{KeyValue, Stored};
 
 impl RemoteArgs {
     pub(super) fn client(&self) -> Client {
@@ -43,24 +46,13 @@ fn from_stdin() -> Result<Bytes, Failure> {
     Ok(value.into())
 }
 
-#[derive(Serialize)]
-struct Got<'a> {
-    key: &'a str,
-    value: std::borrow::Cow<'a, str>,
-    revision: u64,
-}
-
 pub(super) async fn get(remote: &RemoteArgs, args: GetArgs) -> Result<(), Failure> {
     let found = remote.client().get(&args.key, args.stale).await?;
     let Some((value, revision)) = found else { return Err(Failure::no_such_key(&args.key)) };
-    let text = String::from_utf8_lossy(&value);
+    let pair = |value| pair(KeyValue { key: args.key, stored: Stored { value, revision } });
     match remote.format_or(Format::Simple) {
-        Format::Json => print_json(&Got { key: &args.key, value: text, revision }),
-        Format::Table => {
-            let mut table = Table::new(["KEY", "VALUE", "REVISION"]);
-            table.row([args.key.clone(), text.into_owned(), revision.to_string()]);
-            print_text(&table.to_string())
-        }
+        Format::Json => print_json(&pair(value)),
+        Format::Table => print_text(&table([pair(value)]).to_string()),
         // The bytes as they are, and a line end for people only if they lack one.
         Format::Simple => {
             print_bytes(&value)?;
@@ -96,12 +88,18 @@ pub(super) async fn scan(remote: &RemoteArgs, args: ScanArgs) -> Result<(), Fail
     if format == Format::Json {
         return print_json(&pairs);
     }
+    let table = table(pairs);
+    print_text(&if format == Format::Simple { table.simple() } else { table.to_string() })
+}
+
+/// A value that is no text is shown in base64, and said to be.
+fn table(pairs: impl IntoIterator<Item = Pair>) -> Table {
     let mut table = Table::new(["KEY", "VALUE", "REVISION"]);
     for pair in pairs {
         let value = pair.value.or(pair.value_base64.map(|text| format!("base64:{text}"))).unwrap_or_default();
         table.row([pair.key, value, pair.revision.to_string()]);
     }
-    print_text(&if format == Format::Simple { table.simple() } else { table.to_string() })
+    table
 }
 
 pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {

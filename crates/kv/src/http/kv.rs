@@ -167,7 +167,8 @@ async fn read<N: Node>(app: &App<N>, query: Query, consistency: Consistency) -> 
     })
 }
 
-fn pair(KeyValue { key, stored }: KeyValue) -> Pair {
+/// A pair as it goes over HTTP and stands in JSON.
+pub(crate) fn pair(KeyValue { key, stored }: KeyValue) -> Pair {
     let Stored { value, revision } = stored;
     match String::from_utf8(Vec::from(value)) {
         Ok(text) => Pair { key, value: Some(text), value_base64: None, revision },

@@ -18,3 +18,4 @@ pub use routes::{App, router};
 pub use serve::{Stop, serve};
 
 pub(crate) use input::percent_encode;
+pub(crate) use kv::pair;

@@ -46,6 +46,16 @@ fn the_command_line_goes_all_the_way() {
     assert!(row.contains("leader") && row.contains(&server.peer), "{row}");
     let members = text(&at(&["member", "list", "-o", "simple"]).stdout);
     assert_eq!(members, format!("1 {} yes\n", server.peer));
+    let bytes = [0xff, 0xfe, 0];
+    let mut put = raftwright();
+    put.args(["put", "bytes", "-", "--endpoints", &server.http]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut put = put.spawn().unwrap();
+    put.stdin.take().unwrap().write_all(&bytes).unwrap();
+    assert!(put.wait().unwrap().success());
+    let json: Value = serde_json::from_slice(&at(&["get", "bytes", "-o", "json"]).stdout).unwrap();
+    assert_eq!((&json["value_base64"], &json["value"]), (&"//4A".into(), &Value::Null), "not a byte is lost");
+    assert!(text(&at(&["get", "bytes", "-o", "table"]).stdout).contains("base64://4A"));
+    assert_eq!(at(&["get", "bytes"]).stdout, [&bytes[..], b"\n"].concat());
     let nobody = run(&["get", "a", "--endpoints", "127.0.0.1:1"]);
     assert_eq!((nobody.status.code(), text(&nobody.stderr).contains("--endpoints")), (Some(1), true));
 }
