@@ -187,6 +187,14 @@ pub struct AddBody {
     pub addr: String,
 }
 
+/// The body of `PUT /member/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveBody {
+    /// The address at which its peers reach the member from now on.
+    pub addr: String,
+}
+
 /// What a server does in its cluster at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

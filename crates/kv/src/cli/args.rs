@@ -40,6 +40,7 @@ Examples:
   raftwright member list
   raftwright member add 4 127.0.0.1:21004     server 4 gets the log from now on, and does not vote yet
   raftwright member promote 4                 it votes
+  raftwright member move 4 10.0.0.4:21004     it was started elsewhere, with the data directory that it had
   raftwright member remove 1                  server 1 is taken out; stop it afterwards";
 
 /// A replicated key-value server on Raft, and its command line. Without a subcommand: `demo`.
@@ -283,16 +284,25 @@ pub(super) enum MemberCommand {
     List,
     /// Add a server as a learner: it gets the log and does not vote
     Add {
-        /// Its id
+        /// Its id: a number that no other server of the cluster has or had
+        #[arg(value_parser = parse::id)]
         id: u64,
         /// Where its peers reach it
-        #[arg(value_parser = parse::endpoint)]
+        #[arg(value_name = "HOST:PORT", value_parser = parse::endpoint)]
         addr: String,
     },
     /// Make a learner a voter
     Promote {
         /// Its id
         id: u64,
+    },
+    /// Say where a member is reached from now on: start it there first
+    Move {
+        /// Its id
+        id: u64,
+        /// Where its peers reach it
+        #[arg(value_name = "HOST:PORT", value_parser = parse::endpoint)]
+        addr: String,
     },
     /// Take a server out of the cluster
     Remove {
@@ -353,6 +363,8 @@ mod tests {
             ("member add 4 nowhere".to_owned(), "host:port"),
             ("demo --nodes 2".to_owned(), "--nodes"),
             ("demo --writes 0".to_owned(), "--writes"),
+            ("member add 0 h:1".to_owned(), "from 1 on"),
+            ("data new-cluster d --peer-addr h:0".to_owned(), "host:port"),
             ("get key -o xml".to_owned(), "json"),
             ("stats".to_owned(), "status"),
         ] {

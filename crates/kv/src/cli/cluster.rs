@@ -45,6 +45,10 @@ pub(super) async fn member(remote: &RemoteArgs, command: MemberCommand) -> Resul
                 &format!("server {id} is a learner; `raftwright member promote {id}` lets it vote"),
             )
         }
+        MemberCommand::Move { id, addr } => {
+            let answer = client.move_member(id, &addr).await?;
+            changed(remote, &answer, &format!("server {id} is reached at {addr} from now on"))
+        }
         MemberCommand::Promote { id } => changed(remote, &client.promote(id).await?, &format!("server {id} votes")),
         MemberCommand::Remove { id } => {
             let answer = client.remove_member(id).await?;

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{
-    AddBody, ChangeAnswer, ErrorBody, ErrorKind, Member, NodeState, Position, ScanAnswer, ServerStatus, SnapshotAnswer,
-    WriteAnswer,
+    AddBody, ChangeAnswer, ErrorBody, ErrorKind, Member, MoveBody, NodeState, Position, ScanAnswer, ServerStatus,
+    SnapshotAnswer, WriteAnswer,
 };
 use crate::client::connection::Outgoing;
 use crate::client::{Connection, Response, TransportError};
@@ -208,6 +208,17 @@ impl Client {
         self.parsed(&response)
     }
 
+    /// `PUT /member/{id}`
+    ///
+    /// # Errors
+    /// See [`ClientError::kind`] for what may have happened.
+    pub async fn move_member(&mut self, id: u64, addr: &str) -> Result<ChangeAnswer, ClientError> {
+        let body = serde_json::to_vec(&MoveBody { addr: addr.to_owned() });
+        let body = body.map_err(|error| self.senseless(&error.to_string()))?;
+        let response = self.ask((Method::PUT, &format!("/member/{id}"), JSON, body.into())).await?;
+        self.parsed(&response)
+    }
+
     /// `DELETE /member/{id}`
     ///
     /// # Errors
@@ -258,6 +269,7 @@ impl Client {
                     last = Some(error);
                     self.next_endpoint();
                 }
+                Err(error) if outgoing.0 == Method::GET => return Err(ClientError::Unanswered(error)),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -269,7 +281,6 @@ impl Client {
 
     fn refused(&self, response: &Response) -> ClientError {
         match serde_json::from_slice(&response.body) {
-                Err(error) if outgoing.0 == Method::GET => return Err(ClientError::Unanswered(error)),
             Ok(body) => ClientError::Answered(body),
             Err(_) => self.senseless(&format!("status {} without a reason", response.status)),
         }

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::api::{AddBody, ChangeAnswer, ErrorKind, Position, SnapshotAnswer};
+use crate::api::{AddBody, ChangeAnswer, ErrorKind, Member, MoveBody, Position, SnapshotAnswer};
 use crate::http::input::{Params, body_within, from_json};
 use crate::http::{App, HttpError};
 use crate::limits::JSON_BODY_BYTES_MAX;
@@ -42,7 +42,7 @@ pub(super) async fn init<N: Node>(State(app): State<App<N>>, body: Body) -> Resu
     }
     let mut members = BTreeMap::new();
     for (id, addr) in listed {
-        if members.insert(id, checked_addr(addr)?).is_some() {
+        if members.insert(checked_id(id)?, checked_addr(addr)?).is_some() {
             return Err(HttpError::bad_request(format!("server {id} is listed twice")));
         }
     }
@@ -54,7 +54,7 @@ pub(super) async fn init<N: Node>(State(app): State<App<N>>, body: Body) -> Resu
 pub(super) async fn add_learner<N: Node>(State(app): State<App<N>>, body: Body) -> Result<Response, HttpError> {
     let body = body_within(body, "body", JSON_BODY_BYTES_MAX).await?;
     let (id, addr): (u64, String) = from_json(&body, r#"[2, "host:port"]"#)?;
-    let log_index = app.node.add_learner(id, checked_addr(addr)?).await?;
+    let log_index = app.node.add_learner(checked_id(id)?, checked_addr(addr)?).await?;
     Ok(changed(&app, log_index))
 }
 
@@ -106,12 +106,55 @@ pub(super) async fn members<N: Node>(State(app): State<App<N>>) -> Response {
     Json(app.node.state().members).into_response()
 }
 
-/// `POST /member`: `{"id": 4, "addr": "host:port"}` adds a learner.
+/// `POST /member`: `{"id": 4, "addr": "host:port"}` adds a learner. One that is there already, at that address, may be added
+/// again: whoever did not hear that it was done asks a second time.
 pub(super) async fn add_member<N: Node>(State(app): State<App<N>>, body: Body) -> Result<Response, HttpError> {
     let body = body_within(body, "body", JSON_BODY_BYTES_MAX).await?;
     let AddBody { id, addr } = from_json(&body, r#"{"id": 4, "addr": "host:port"}"#)?;
-    let log_index = app.node.add_learner(id, checked_addr(addr)?).await?;
+    let (id, addr) = (checked_id(id)?, checked_addr(addr)?);
+    let members = app.node.state().members;
+    match members.iter().find(|member| member.id == id) {
+        Some(member) if member.voter => {
+            return Err(HttpError::bad_request(format!("server {id} is a member already, and votes")));
+        }
+        Some(member) if member.addr != addr => {
+            return Err(HttpError::bad_request(format!(
+                "server {id} is a member already, at {}: if it is reached at {addr} now, say `raftwright member move {id} {addr}`",
+                member.addr
+            )));
+        }
+        Some(_) | None => check_nobody_else_is_at(&members, id, &addr)?,
+    }
+    let log_index = app.node.add_learner(id, addr).await?;
     Ok(changed(&app, log_index))
+}
+
+/// `PUT /member/{id}`: `{"addr": "host:port"}` says where a member is reached from now on.
+pub(super) async fn move_member<N: Node>(
+    State(app): State<App<N>>,
+    id: MemberId,
+    body: Body,
+) -> Result<Response, HttpError> {
+    let MemberId(id) = id;
+    let body = body_within(body, "body", JSON_BODY_BYTES_MAX).await?;
+    let MoveBody { addr } = from_json(&body, r#"{"addr": "host:port"}"#)?;
+    let addr = checked_addr(addr)?;
+    let members = app.node.state().members;
+    if !members.iter().any(|member| member.id == id) {
+        return Err(no_member(id));
+    }
+    check_nobody_else_is_at(&members, id, &addr)?;
+    // Whoever is a member stays what it is: only the address changes.
+    let log_index = app.node.add_learner(id, addr).await?;
+    Ok(changed(&app, log_index))
+}
+
+/// Two members at one address are one server that is counted twice.
+fn check_nobody_else_is_at(members: &[Member], id: u64, addr: &str) -> Result<(), HttpError> {
+    match members.iter().find(|member| member.id != id && member.addr == addr) {
+        Some(other) => Err(HttpError::bad_request(format!("{addr} is the address of server {}", other.id))),
+        None => Ok(()),
+    }
 }
 
 /// `POST /member/{id}/promote` makes a learner a voter.
@@ -190,6 +233,10 @@ fn voters_and<N: Node>(app: &App<N>, id: u64) -> (BTreeSet<u64>, Option<bool>) {
 
 fn no_member(id: u64) -> HttpError {
     HttpError::new(ErrorKind::NotFound, format!("server {id} is not a member of the cluster"))
+}
+
+fn checked_id(id: u64) -> Result<u64, HttpError> {
+    if id == 0 { Err(HttpError::bad_request("the id of a server is a number from 1 on")) } else { Ok(id) }
 }
 
 fn checked_addr(addr: String) -> Result<String, HttpError> {

@@ -61,7 +61,7 @@ pub fn router<N: Node>(app: App<N>) -> Router {
         .route("/snapshot", post(admin::snapshot::<N>))
         .route("/list-nodes", get(admin::list_nodes::<N>).post(admin::list_nodes::<N>))
         .route("/member", get(admin::members::<N>).post(admin::add_member::<N>))
-        .route("/member/{id}", delete(admin::remove::<N>))
+        .route("/member/{id}", delete(admin::remove::<N>).put(admin::move_member::<N>))
         .route("/member/{id}/promote", post(admin::promote::<N>))
         .route("/metrics", get(metrics::metrics::<N>))
         .route("/state", get(health::state::<N>))

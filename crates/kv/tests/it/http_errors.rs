@@ -51,7 +51,16 @@ async fn what_makes_no_sense_is_refused() {
         ("POST /change-membership", JSON, r#"["1"]"#),
         ("POST /change-membership?retan=true", JSON, "[1]"),
         ("POST /transfer-leader", JSON, "two"),
+        ("POST /add-learner", JSON, r#"[0, "h:1"]"#),
+        ("POST /init", JSON, r#"[[0, "h:1"]]"#),
         ("POST /member", JSON, r#"{"id": 2}"#),
+        ("POST /member", JSON, r#"{"id": 0, "addr": "h:1"}"#),
+        ("POST /member", JSON, r#"{"id": 1, "addr": "peer:1"}"#),
+        ("POST /member", JSON, r#"{"id": 2, "addr": "h:1"}"#),
+        ("POST /member", JSON, r#"{"id": 3, "addr": "peer:2"}"#),
+        ("PUT /member/2", JSON, r#"{"id": 2, "addr": "h:1"}"#),
+        ("PUT /member/2", JSON, r#"{"addr": "h:0"}"#),
+        ("PUT /member/2", JSON, r#"{"addr": "peer:1"}"#),
         ("DELETE /member/two", "", ""),
     ] {
         let answer = send(&site.address, line, headers, body.as_bytes()).await;

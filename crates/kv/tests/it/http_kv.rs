@@ -141,6 +141,18 @@ async fn members_are_promoted_and_removed_by_what_they_are() {
 }
 
 #[tokio::test]
+async fn a_member_that_moves_stays_what_it_is() {
+    let site = site().await;
+    let send = async |line: &str, body: &str| send(&site.address, line, JSON, body.as_bytes()).await.status;
+    assert_eq!(send("PUT /member/1", r#"{"addr": "h:1"}"#).await, 200);
+    assert_eq!(send("PUT /member/9", r#"{"addr": "h:1"}"#).await, 404);
+    assert_eq!(send("POST /member", r#"{"id": 2, "addr": "peer:2"}"#).await, 200, "said twice is said");
+    assert_eq!(send("POST /member", r#"{"id": 3, "addr": "h:3"}"#).await, 200);
+    let calls = ["add_learner 1 h:1", "add_learner 2 peer:2", "add_learner 3 h:3"];
+    assert_eq!(*site.node.calls.lock().unwrap(), calls);
+}
+
+#[tokio::test]
 async fn metrics_are_json_or_what_prometheus_reads() {
     let site = site().await;
     assert_eq!(get(&site.address, "/metrics").await.json(), json!({ "id": 1 }));

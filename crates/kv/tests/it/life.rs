@@ -116,6 +116,21 @@ fn members_come_and_go() {
     assert_eq!(at(&["get", "a"]), "2\n");
     let members = format!("2 {} yes\n3 {} yes\n", servers[0].peer, servers[1].peer);
     assert_eq!(at(&["member", "list", "-o", "simple"]), members);
+
+    // A learner is started at another address, with what it had.
+    let fourth = Process::start(4, &dir.path().join("4"), &[]);
+    at(&["member", "add", "4", &fourth.peer]);
+    let fourth_is = |state: &str| {
+        at(&["status", "-o", "simple"]).lines().any(|line| line.starts_with("4 ") && line.contains(state))
+    };
+    until(&mut || fourth_is(" learner "));
+    fourth.stop();
+    until(&mut || fourth_is(" unreachable "));
+    assert!(at(&["status"]).lines().any(|line| line.starts_with("server 4: ")), "and why");
+    let fourth = Process::start(4, &dir.path().join("4"), &[]);
+    at(&["member", "move", "4", &fourth.peer]);
+    until(&mut || fourth_is(" learner "));
+    servers.push(fourth);
     for server in servers {
         server.stop();
     }

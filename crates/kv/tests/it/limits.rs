@@ -90,7 +90,7 @@ async fn an_address_may_be_as_long_as_a_name_with_its_port_and_no_longer() {
     for (addr, status) in [(longest.clone(), 200), (format!("h{longest}"), 400)] {
         for (path, body) in [
             ("/add-learner", format!(r#"[2, "{addr}"]"#)),
-            ("/member", format!(r#"{{"id": 2, "addr": "{addr}"}}"#)),
+            ("/member", format!(r#"{{"id": 3, "addr": "{addr}"}}"#)),
             ("/init", format!(r#"[[1, "{addr}"]]"#)),
         ] {
             let answer = send(&site.address, &format!("POST {path}"), JSON, body.as_bytes()).await;
