@@ -232,8 +232,10 @@ pub struct ServeArgs {
 #[derive(Debug, Args)]
 pub(super) struct PutArgs {
     /// The key
+    #[arg(allow_negative_numbers = true, value_parser = parse::key)]
     pub(super) key: String,
     /// The value; `-` reads it from stdin
+    #[arg(allow_negative_numbers = true)]
     pub(super) value: String,
     /// Only if the key is at this revision; 0: only if it does not exist
     #[arg(long, value_name = "REVISION")]
@@ -243,6 +245,7 @@ pub(super) struct PutArgs {
 #[derive(Debug, Args)]
 pub(super) struct GetArgs {
     /// The key
+    #[arg(allow_negative_numbers = true, value_parser = parse::key)]
     pub(super) key: String,
     /// Take what the asked server has, even if it is old
     #[arg(long)]
@@ -252,6 +255,7 @@ pub(super) struct GetArgs {
 #[derive(Debug, Args)]
 pub(super) struct DelArgs {
     /// The key
+    #[arg(allow_negative_numbers = true, value_parser = parse::key)]
     pub(super) key: String,
     /// Only if the key is at this revision
     #[arg(long, value_name = "REVISION")]
@@ -370,6 +374,16 @@ mod tests {
         ] {
             let refusal = refusal(&line);
             assert!(refusal.contains(named), "{line:?} is refused without {named:?}:\n{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_be_a_negative_number_and_a_key_is_not_empty() {
+        let Some(Command::Put(args)) = parse("put temperature -5").unwrap().command else { panic!("not put") };
+        assert_eq!(args.value, "-5");
+        for args in [&["get", ""][..], &["put", "", "v"], &["del", ""]] {
+            let error = Cli::try_parse_from([&["raftwright"][..], args].concat()).unwrap_err();
+            assert!(error.to_string().contains("one character at least"), "{error}");
         }
     }
 

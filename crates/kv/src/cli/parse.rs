@@ -26,6 +26,11 @@ pub(super) fn id(text: &str) -> Result<u64, String> {
     id.ok_or_else(|| "an id is a whole number from 1 on, like 1".to_owned())
 }
 
+/// A key of the store.
+pub(super) fn key(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("a key has one character at least".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 /// `id=host:port`
 pub(super) fn member(text: &str) -> Result<(u64, String), String> {
     let wrong = || "a member is ID=HOST:PORT, like 1=127.0.0.1:21001".to_owned();

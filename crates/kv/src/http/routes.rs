@@ -47,6 +47,11 @@ impl<N: Node> App<N> {
     }
 }
 
+/// What there is, for whoever asks for something else.
+const PATHS: &str = "/kv/{key}, /kv, /write, /read, /state, /status, /metrics, /health, /livez, /readyz, /version, /snapshot, \
+                     /member, /member/{id}, /member/{id}/promote, /list-nodes, /add-learner, /change-membership, \
+                     /transfer-leader and /init";
+
 /// All routes.
 pub fn router<N: Node>(app: App<N>) -> Router {
     Router::new()
@@ -77,7 +82,10 @@ pub fn router<N: Node>(app: App<N>) -> Router {
 }
 
 async fn unknown_path(request: Request) -> HttpError {
-    let message = format!("there is nothing at {}; the paths are /kv/{{key}}, /kv, /state, ...", request.uri().path());
+    let message = match request.uri().path() {
+        "/kv/" => "the key is empty: /kv/{key}, or /kv for all keys".to_owned(),
+        path => format!("there is nothing at {path}; the paths are {PATHS}"),
+    };
     HttpError::new(ErrorKind::NotFound, message)
 }
 

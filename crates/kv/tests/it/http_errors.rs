@@ -80,6 +80,10 @@ async fn deep_json_does_not_overflow_the_stack() {
 async fn what_is_not_there_is_named() {
     let site = site().await;
     assert_error(&get(&site.address, "/nowhere").await, 404, "not_found", "path");
+    let paths = get(&site.address, "/nowhere").await.json()["error"].as_str().unwrap().to_owned();
+    assert!(paths.contains("/status") && paths.contains("/metrics"), "{paths}");
+    let empty = get(&site.address, "/kv/").await.json()["error"].as_str().unwrap().to_owned();
+    assert!(empty.contains("the key is empty"), "{empty}");
     assert_error(&get(&site.address, "/kv/").await, 404, "not_found", "empty key");
     assert_error(&get(&site.address, "/kv/missing").await, 404, "not_found", "key");
     let wrong = send(&site.address, "PATCH /kv/a", "", b"").await;
