@@ -92,9 +92,15 @@ pub(super) async fn status(remote: &RemoteArgs) -> Result<(), Failure> {
     let servers = remote.client().status().await?;
     match remote.format_or(Format::Table) {
         Format::Json => print_json(&servers),
-        Format::Table => print_text(&status_table(&servers).to_string()),
+        Format::Table => print_text(&format!("{}{}", status_table(&servers), troubles(&servers))),
         Format::Simple => print_text(&status_table(&servers).simple()),
     }
+}
+
+/// Why servers did not answer, or have stopped, a line each.
+fn troubles(servers: &[ServerStatus]) -> String {
+    let errors = servers.iter().filter_map(|server| server.error.as_ref().map(|error| (server.id, error)));
+    errors.map(|(id, error)| format!("server {id}: {error}\n")).collect()
 }
 
 /// LAG is what a server has yet to apply of what the cluster is known to have committed.
@@ -122,7 +128,7 @@ pub(crate) fn status_table(servers: &[ServerStatus]) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use super::status_table;
+    use super::{status_table, troubles};
     use crate::api::{Progress, Role, ServerStatus};
 
     #[test]
@@ -134,5 +140,6 @@ mod tests {
             ServerStatus { id: 2, addr: addr(), voter: true, progress: None, error: Some("gone".to_owned()) },
         ];
         assert_eq!(status_table(&servers).simple(), "1 h:1 leader 2 9 9 7 5 2\n2 h:1 unreachable - - - - - -\n");
+        assert_eq!(troubles(&servers), "server 2: gone\n");
     }
 }
