@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::cli::data::DataCommand;
 use crate::cli::parse;
@@ -70,6 +71,30 @@ pub struct RemoteArgs {
     pub timeout: Duration,
 }
 
+/// The commands that ask no server, and what of [`RemoteArgs`] means nothing to them.
+const WITHOUT_EFFECT: [(&str, &[&str]); 3] = [
+    ("demo", &["endpoints", "output", "timeout"]),
+    ("serve", &["endpoints", "output", "timeout"]),
+    ("data", &["endpoints", "timeout"]),
+];
+
+/// The whole command line. What means nothing to a command is not shown in its help.
+pub(super) fn command_line() -> clap::Command {
+    let root = Cli::command();
+    WITHOUT_EFFECT.into_iter().fold(root, |root, (name, ids)| {
+        let hidden: Vec<_> = root.get_arguments().filter(|arg| ids.contains(&arg.get_id().as_str())).cloned().collect();
+        root.mut_subcommand(name, |command| command.args(hidden.into_iter().map(|arg| arg.hide(true))))
+    })
+}
+
+/// What was given on the command line and means nothing to the command: a sentence that says so.
+pub(super) fn given_in_vain(matches: &ArgMatches) -> Option<String> {
+    let name = matches.subcommand_name().unwrap_or("demo");
+    let (_, ids) = WITHOUT_EFFECT.into_iter().find(|(command, _)| *command == name)?;
+    let given = ids.iter().find(|id| matches.value_source(id) == Some(ValueSource::CommandLine))?;
+    Some(format!("--{given} has no effect on `{name}`: leave it out"))
+}
+
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -125,17 +150,21 @@ pub(super) enum Command {
     },
 }
 
+/// The other demonstrations, which have sizes of their own.
+const OTHER_DEMOS: [&str; 3] = ["soak", "big_snapshot", "memory_run"];
+
 /// What `demo` takes.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
     /// How many keys to write
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..=10_000_000),
+          conflicts_with_all = OTHER_DEMOS)]
     pub writes: u64,
     /// How many servers to start
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=9))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=9), conflicts_with_all = OTHER_DEMOS)]
     pub nodes: u64,
     /// Leave the cluster running at the end, until Ctrl-C
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = OTHER_DEMOS)]
     pub keep: bool,
     /// Instead: so long of full load, with a follower killed every 20 seconds and another replaced by a new server every
     /// minute; no write may be lost, nobody elected, and no memory grow
@@ -147,17 +176,19 @@ pub struct DemoArgs {
     /// Instead: so many small writes, in one process, with a follower behind a slow link; prints how much memory it holds
     #[arg(long, value_name = "WRITES", conflicts_with_all = ["soak", "big_snapshot"])]
     pub memory_run: Option<u64>,
-    /// How often the link is cut
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=100))]
+    /// With --big-snapshot: how often the link is cut
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=100), requires = "big_snapshot")]
     pub cuts: u32,
-    /// Do not fail if writes take more than twice as long meanwhile: for a machine that is busy with something else
-    #[arg(long)]
+    /// With --big-snapshot: do not fail if writes take more than twice as long meanwhile, for a machine that is busy with
+    /// something else
+    #[arg(long, requires = "big_snapshot")]
     pub no_latency_bound: bool,
-    /// Bytes of it that may be sent a second, like 32MiB
-    #[arg(long, value_name = "BYTES", value_parser = parse::bytes)]
+    /// With --big-snapshot: bytes of it that may be sent a second, like 32MiB
+    #[arg(long, value_name = "BYTES", value_parser = parse::bytes, requires = "big_snapshot")]
     pub snapshot_rate: Option<u64>,
     /// Have the servers build a snapshot every so many log entries
-    #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u64).range(1..),
+          conflicts_with_all = ["big_snapshot", "memory_run"])]
     pub snapshot_every: Option<u64>,
     /// The servers' election timeout, like 150ms, with a heartbeat every fifth of it; without it, --soak takes 1s
     #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with_all = ["big_snapshot", "memory_run"])]
@@ -317,12 +348,16 @@ pub(super) enum MemberCommand {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::FromArgMatches;
 
     use super::*;
 
+    fn matches(line: &str) -> Result<ArgMatches, clap::Error> {
+        command_line().try_get_matches_from(std::iter::once("raftwright").chain(line.split_whitespace()))
+    }
+
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once("raftwright").chain(line.split_whitespace()))
+        Cli::from_arg_matches(&matches(line)?)
     }
 
     fn refusal(line: &str) -> String {
@@ -331,7 +366,32 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().debug_assert();
+        command_line().debug_assert();
+    }
+
+    #[test]
+    fn what_has_no_effect_is_neither_shown_nor_taken() {
+        for (line, flag) in [
+            ("serve", "--timeout 1s"),
+            ("serve", "--endpoints a:1"),
+            ("demo", "-o json"),
+            ("", "--endpoints a:1"),
+            ("data inspect d", "--endpoints a:1"),
+        ] {
+            let needed = if line == "serve" {
+                "--id 1 --data-dir d --peer-listen 127.0.0.1:0 --http-listen 127.0.0.1:0"
+            } else {
+                ""
+            };
+            let given = |flag: &str| given_in_vain(&matches(&format!("{line} {needed} {flag}")).unwrap());
+            assert_eq!((given("").is_none(), given(flag).is_some()), (true, true), "{line} {flag}");
+        }
+        assert_eq!(given_in_vain(&matches("data inspect d -o json").unwrap()), None);
+        assert_eq!(given_in_vain(&matches("get a --endpoints a:1 --timeout 1s").unwrap()), None);
+        for (line, shown) in [("serve", false), ("data verify", false), ("demo", false), ("get", true)] {
+            let help = refusal(&format!("{line} --help"));
+            assert_eq!(help.contains("--endpoints"), shown, "{help}");
+        }
     }
 
     #[test]
@@ -367,6 +427,11 @@ mod tests {
             ("member add 4 nowhere".to_owned(), "host:port"),
             ("demo --nodes 2".to_owned(), "--nodes"),
             ("demo --writes 0".to_owned(), "--writes"),
+            ("demo --cuts 3".to_owned(), "--big-snapshot"),
+            ("demo --snapshot-rate 1MiB".to_owned(), "--big-snapshot"),
+            ("demo --soak 1s --keep".to_owned(), "--keep"),
+            ("demo --memory-run 9 --nodes 5".to_owned(), "--nodes"),
+            ("demo --big-snapshot 1MiB --snapshot-every 9".to_owned(), "--snapshot-every"),
             ("member add 0 h:1".to_owned(), "from 1 on"),
             ("data new-cluster d --peer-addr h:0".to_owned(), "host:port"),
             ("get key -o xml".to_owned(), "json"),
@@ -382,7 +447,7 @@ mod tests {
         let Some(Command::Put(args)) = parse("put temperature -5").unwrap().command else { panic!("not put") };
         assert_eq!(args.value, "-5");
         for args in [&["get", ""][..], &["put", "", "v"], &["del", ""]] {
-            let error = Cli::try_parse_from([&["raftwright"][..], args].concat()).unwrap_err();
+            let error = command_line().try_get_matches_from([&["raftwright"][..], args].concat()).unwrap_err();
             assert!(error.to_string().contains("one character at least"), "{error}");
         }
     }

@@ -11,7 +11,7 @@ mod table;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use clap::error::ErrorKind as ClapKind;
 
 pub use args::{Cli, DemoArgs, Format, RemoteArgs, ServeArgs};
@@ -24,7 +24,14 @@ use args::Command;
 
 /// Parses the arguments of the process and does what they say.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = args::command_line().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        match args::given_in_vain(&matches) {
+            Some(sentence) => Err(args::command_line().error(ClapKind::UnknownArgument, sentence)),
+            None => Ok(cli),
+        }
+    });
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are asked for, and go to stdout. Nothing can be done about a stdout that is gone.
