@@ -73,7 +73,13 @@ impl Curve {
                 ));
             }
         }
-        if seen { Ok(()) } else { Err("this system does not say how much memory a process holds".to_owned()) }
+        match seen {
+            true => Ok(()),
+            false if self.rows.iter().any(|row| row.resident.iter().any(Option::is_some)) => {
+                Err("the run was too short to tell: let it go on longer".to_owned())
+            }
+            false => Err("this system does not say how much memory a process holds".to_owned()),
+        }
     }
 }
 
@@ -93,6 +99,9 @@ mod tests {
         assert!(curve(|at| at.min(9) * 50 * MIB).judge().is_ok(), "caches fill in the beginning");
         assert!(curve(|at| 100 * MIB + at * 5 * MIB).judge().is_err());
         assert!(Curve::default().judge().is_err(), "nothing seen is nothing shown");
+        let mut short = Curve::default();
+        short.add(Duration::ZERO, 0, 1, &[(0, Some(MIB))]);
+        assert!(short.judge().unwrap_err().contains("too short"), "one look shows no change");
     }
 
     #[cfg(target_os = "linux")]
