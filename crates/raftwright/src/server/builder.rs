@@ -10,10 +10,10 @@ use std::sync::atomic::AtomicBool;
 use raftwright_net::{Dialer, Limits, Listener, RaftHandler, TcpNetworkFactory};
 use raftwright_node::Raft;
 use raftwright_traits::{
-    AsyncRuntime, BasicNode, Config, ConfigError, Fatal, InitializeError, LogIdOption, RaftError, SnapshotPolicy,
-    TokioRuntime,
+    AsyncRuntime, BasicNode, Config, ConfigError, Fatal, Incarnation, InitializeError, LogIdOption, RaftError,
+    SnapshotPolicy, TokioRuntime,
 };
-use raftwright_wal::{DataDir, DataDirOptions, RealDisk, SnapshotDir, WalLog, WalOptions};
+use raftwright_wal::{DataDir, DataDirOptions, Identity, RealDisk, SnapshotDir, WalLog, WalOptions};
 
 use super::{Server, watch_membership};
 use crate::cluster_id::ClusterId;
@@ -164,7 +164,10 @@ impl<SM: StateMachine> ServerBuilder<SM> {
 
         let (log_dir, wal) = (Arc::clone(&dir), self.wal);
         let (log, report) = blocking(move || WalLog::open(log_dir, wal)).await??;
-        tracing::info!(node = id, identity = ?dir.identity(), ?report, "log opened");
+        let Identity { cluster_id, node_id: _, incarnation, boot_epoch } = dir.identity();
+        let cluster = cluster_id.map_or_else(|| "none yet".to_owned(), |id| ClusterId(id).to_string());
+        let incarnation = Incarnation(incarnation);
+        tracing::info!(node = id, %cluster, %incarnation, boot_epoch, ?report, "log opened");
         let log_end = log.end();
         let snapshots_path = dir.snapshots_path();
         let snapshots = match blocking(move || SnapshotDir::open(snapshots_path)).await? {
