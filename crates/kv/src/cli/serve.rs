@@ -135,6 +135,10 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 }
 
 async fn start(args: &ServeArgs, config: Config) -> Result<KvServer, Failure> {
+    if args.data_dir.is_file() {
+        let path = args.data_dir.display();
+        return Err(Failure::new(format!("cannot start: {path} is a file: name a directory with --data-dir")));
+    }
     let mut builder = Server::<KvStateMachine>::builder()
         .id(args.id)
         .data_dir(&args.data_dir)
