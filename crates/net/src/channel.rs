@@ -131,11 +131,10 @@ impl Driver {
         poll_fn(|cx| self.poll(cx)).await;
     }
 
-    /// Ready when no handle is left and nothing is under way.
+    /// Ready when no handle is left. Each caller holds one for as long as it waits, so nobody waits for an answer then.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let inbox = self.poll_send(cx);
-            if inbox.is_ready() && self.waiting.is_empty() {
+            if self.poll_send(cx).is_ready() {
                 return Poll::Ready(());
             }
             if self.waiting.is_empty() {
@@ -166,7 +165,7 @@ impl Driver {
         }
     }
 
-    /// Sends what is in the inbox, as far as there is room. Ready when the inbox has been closed and is empty.
+    /// Sends what is in the inbox, as far as there is room. Ready when the inbox has been closed.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.next.is_none() {

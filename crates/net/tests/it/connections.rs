@@ -424,3 +424,24 @@ async fn who_gives_up_before_the_request_was_sent_knows_that_it_never_will_be() 
     assert!(!error.is_surely_not_done());
     assert_eq!(peer.next().await.unwrap().body, "third");
 }
+
+/// Nobody can wait for an answer any more once the last handle is gone. A host that is alive and never answers keeps neither
+/// the task nor the socket.
+#[tokio::test]
+async fn a_channel_that_nobody_holds_ends_whatever_its_host_owes() {
+    let echo = Echo::new();
+    let (address, server) = serve(open_gate(node(2)), Limits::default(), Arc::clone(&echo)).await;
+    let channel = Channel::spawn(dialer(client()), target(&address, 2), Lane::Client);
+    {
+        let mut call = std::pin::pin!(channel.call(Kind::Client, body("wait"), PATIENCE));
+        tokio::select! {
+            biased;
+            answer = &mut call => panic!("nobody answers: {answer:?}"),
+            () = eventually(|| echo.seen.lock().unwrap().len() == 1) => {}
+        }
+    }
+    assert_eq!(server.counters().open(), 1);
+    drop(channel);
+    eventually(|| server.counters().open() == 0).await;
+    server.shutdown().await;
+}
