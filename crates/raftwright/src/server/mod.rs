@@ -41,10 +41,18 @@ pub const SERVER_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Server<SM: StateMachine> {
     service: Arc<Service<SM>>,
     gate: Arc<NodeGate>,
-    /// `None` once shut down. Locked for as long as the shutdown takes, so that everybody who asks for it waits.
-    running: Mutex<Option<Running>>,
+    /// Locked by whoever waits for its end, so that everybody who asks for that waits.
+    life: Mutex<Life>,
     addr: SocketAddr,
     advertise: String,
+}
+
+/// How far a server is.
+enum Life {
+    Running(Running),
+    /// A task of its own ends it: whoever asked for that may lose patience.
+    Ending(JoinHandle<()>),
+    Ended,
 }
 
 struct Running {
@@ -111,8 +119,8 @@ impl<SM: StateMachine> Server<SM> {
         (log, stopping): (WalEnd, Arc<AtomicBool>),
     ) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        let running = Some(Running { listener, watcher, runtime, log, stopping });
-        Self { service, gate, running: Mutex::new(running), addr, advertise }
+        let running = Running { listener, watcher, runtime, log, stopping };
+        Self { service, gate, life: Mutex::new(Life::Running(running)), addr, advertise }
     }
 
     /// The server's id.
@@ -155,10 +163,11 @@ impl<SM: StateMachine> Server<SM> {
         self.service.members()
     }
 
-    /// What its listener has seen; `None` once it is shut down.
+    /// What its listener has seen; `None` once a shutdown has begun.
     pub fn connections(&self) -> Option<Connections> {
-        let running = self.running.try_lock().ok()?;
-        let counters = running.as_ref()?.listener.counters();
+        let life = self.life.try_lock().ok()?;
+        let Life::Running(running) = &*life else { return None };
+        let counters = running.listener.counters();
         Some(Connections {
             open: counters.open(),
             accepted: counters.accepted(),
@@ -239,12 +248,33 @@ impl<SM: StateMachine> Server<SM> {
 
     /// Ends the server: stops listening, lets what is under way finish within a grace period, ends every task, and lets
     /// go of the data directory. Nothing of it runs any more when this returns, unless the disk hangs: then the writer of
-    /// the log, and with it the lock on the directory, stays behind. Doing it again does nothing.
+    /// the log, and with it the lock on the directory, stays behind.
+    ///
+    /// Dropping this call does not stop what it has begun; the next one waits for the end of that. Once it has ended,
+    /// doing it again does nothing.
     pub async fn shutdown(&self) {
-        let mut running = self.running.lock().await;
-        if let Some(running) = running.take() {
-            running.end(&self.service, &self.gate).await;
+        let mut life = self.life.lock().await;
+        life.end(&self.service, &self.gate);
+        if let Life::Ending(task) = &mut *life {
+            // An error means that its runtime is gone, and everything that ran there with it.
+            let _ended = task.await;
+            self.gate.close();
+            *life = Life::Ended;
         }
+    }
+}
+
+impl Life {
+    /// Begins the end of a server that runs.
+    fn end<SM: StateMachine>(&mut self, service: &Arc<Service<SM>>, gate: &Arc<NodeGate>) {
+        *self = match std::mem::replace(self, Life::Ended) {
+            Life::Running(running) => {
+                let (service, gate) = (Arc::clone(service), Arc::clone(gate));
+                let runtime = running.runtime.clone();
+                Life::Ending(runtime.spawn(async move { running.end(&service, &gate).await }))
+            }
+            life @ (Life::Ending(_) | Life::Ended) => life,
+        };
     }
 }
 
@@ -275,11 +305,7 @@ pub(crate) async fn log_ended(end: impl Future<Output = ()>, node: u64) {
 
 impl<SM: StateMachine> Drop for Server<SM> {
     fn drop(&mut self) {
-        if let Some(running) = self.running.get_mut().take() {
-            let (service, gate) = (Arc::clone(&self.service), Arc::clone(&self.gate));
-            let runtime = running.runtime.clone();
-            runtime.spawn(async move { running.end(&service, &gate).await });
-        }
+        self.life.get_mut().end(&self.service, &self.gate);
     }
 }
 

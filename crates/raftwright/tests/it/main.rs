@@ -4,6 +4,7 @@
 
 mod bad_servers;
 mod cluster;
+mod ending;
 mod identity;
 mod logs;
 mod membership;
