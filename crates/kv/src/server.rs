@@ -173,6 +173,7 @@ impl Node for KvServer {
             let kind = match error {
                 InitError::BelongsToCluster { .. } | InitError::NotAmongMembers { .. } => ErrorKind::BadRequest,
                 InitError::Failed(_) => ErrorKind::NotApplied,
+                InitError::Unknown(_) => ErrorKind::Unknown,
             };
             CallError::new(kind, error.to_string())
         })

@@ -41,7 +41,17 @@ impl ClusterId {
         Self(hash.0)
     }
 
-    /// A random id, for a cluster that is initialized by a call.
+    /// The id of the cluster that this server is made the first of by a call. It follows from the data directory, so that the
+    /// call may be made again after a crash in the middle of it.
+    pub fn of_founder(id: u64, incarnation: u64) -> Self {
+        let mut hash = Fnv::new();
+        hash.field(b"raftwright founder 1");
+        hash.field(&id.to_be_bytes());
+        hash.field(&incarnation.to_be_bytes());
+        Self(hash.0)
+    }
+
+    /// A random id, for a cluster that is begun anew from what is left of another.
     pub fn random(runtime: &TokioRuntime) -> Self {
         Self(u128::from(runtime.random_u64()) << 64 | u128::from(runtime.random_u64()))
     }
@@ -95,5 +105,7 @@ mod tests {
     #[test]
     fn golden() {
         assert_eq!(id("raftwright", &[(1, "127.0.0.1:1")]).to_string(), "b4271f4f7d355352706e3a2d09f31b74");
+        assert_eq!(ClusterId::of_founder(1, 2).to_string(), "ccbfc5906e5f55ca8241a0b5855bf27e");
+        assert_ne!(ClusterId::of_founder(1, 2), ClusterId::of_founder(2, 1));
     }
 }

@@ -25,8 +25,6 @@ struct State {
     members: BTreeMap<u64, Option<u64>>,
     /// Who has been here while the membership named no incarnation for it.
     seen: BTreeMap<u64, Seen>,
-    /// Whether this process drew the cluster's id, rather than a peer or an earlier process.
-    founded: bool,
 }
 
 /// A data directory: its incarnation, and how often it had been opened.
@@ -47,7 +45,7 @@ impl NodeGate {
             boot_epoch: identity.boot_epoch,
             membership: 0,
         };
-        let state = State { own, dir: Some(dir), members: BTreeMap::new(), seen: BTreeMap::new(), founded: false };
+        let state = State { own, dir: Some(dir), members: BTreeMap::new(), seen: BTreeMap::new() };
         Self { state: Mutex::new(state) }
     }
 
@@ -66,15 +64,17 @@ impl NodeGate {
         self.lock().join_cluster(id)
     }
 
-    /// Draws an id for a new cluster and keeps it, durably. False if this node belongs to a cluster that somebody else
-    /// has founded: making a second beginning under one id would split it.
-    pub(crate) fn found_cluster(&self, drawn: ClusterId) -> Result<bool, DataDirError> {
+    /// Gives a node that belongs to no cluster one of its own, durably; if an earlier attempt got this far, it is the same one.
+    /// False if this node belongs to a cluster that somebody else has founded: making a second beginning under one id would
+    /// split it.
+    pub(crate) fn found_cluster(&self) -> Result<bool, DataDirError> {
         let mut state = self.lock();
+        let PeerIdentity { node: Some(node), incarnation: Some(incarnation), .. } = state.own else { return Ok(false) };
+        let own = ClusterId::of_founder(node, incarnation);
         if state.own.cluster.is_none() {
-            state.join_cluster(drawn)?;
-            state.founded = true;
+            state.join_cluster(own)?;
         }
-        Ok(state.founded)
+        Ok(state.own.cluster == Some(own.into()))
     }
 
     /// Takes note of a membership, which stands at this index of the log.

@@ -142,9 +142,11 @@ impl<SM: StateMachine> Service<SM> {
         self.raft.transfer_leader(to).await.map_err(|error| match error {
             RaftError::APIError(TransferLeaderError::ForwardToLeader(forward)) => not_leader(forward),
             RaftError::APIError(TransferLeaderError::InProgress) => RequestError::InProgress,
-            RaftError::APIError(error @ (TransferLeaderError::NotApplicable(_) | TransferLeaderError::Deadline)) => {
+            RaftError::APIError(error @ TransferLeaderError::NotApplicable(_)) => {
                 RequestError::Refused(error.to_string())
             }
+            // The target was asked, and that cannot be taken back: it may take over yet.
+            RaftError::APIError(TransferLeaderError::Deadline) => RequestError::Unknown(UnknownReason::Deadline),
             RaftError::Fatal(fatal) => stopped(&fatal),
         })?;
         encode(&0u64)

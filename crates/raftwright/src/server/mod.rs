@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use raftwright_net::ServerHandle;
 use raftwright_node::{Raft, RaftServerMetrics};
-use raftwright_traits::{AsyncRuntime, BasicNode, InitializeError, LogIdOption, RaftError, Span, TokioRuntime};
+use raftwright_traits::{BasicNode, InitializeError, LogIdOption, Outcome, RaftError, Span, UnknownReason};
 use raftwright_wal::WalEnd;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
@@ -83,7 +83,7 @@ pub struct Connections {
     pub malformed: u64,
 }
 
-/// Why a blank server was not made the first of a cluster. *Surely not applied.*
+/// Why a blank server was not made the first of a cluster. [`outcome`](InitError::outcome) says whether it may have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InitError {
     /// It has a log, or it was made a member of a cluster.
@@ -98,9 +98,36 @@ pub enum InitError {
         /// The server.
         id: u64,
     },
-    /// Anything else.
+    /// Anything else. *Surely not applied*; it may be tried again.
     #[error("{0}")]
     Failed(String),
+    /// The server stopped before the first entry was known to be durable. *Unknown*: started again, it says which.
+    #[error("whether the cluster has begun is unknown: {0}")]
+    Unknown(UnknownReason),
+}
+
+impl InitError {
+    /// Whether the server may be the first of a cluster all the same.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            InitError::BelongsToCluster { .. } | InitError::NotAmongMembers { .. } | InitError::Failed(_) => {
+                Outcome::NotApplied
+            }
+            InitError::Unknown(_) => Outcome::Unknown,
+        }
+    }
+
+    fn of(error: RaftError<InitializeError<EasyConfig>>, id: u64) -> Self {
+        match error {
+            RaftError::APIError(InitializeError::AlreadyInitialized) => InitError::BelongsToCluster { id },
+            RaftError::APIError(InitializeError::Unknown(reason)) => InitError::Unknown(reason),
+            RaftError::APIError(
+                error @ (InitializeError::NotInMembership | InitializeError::Membership(_) | InitializeError::Busy),
+            ) => InitError::Failed(error.to_string()),
+            // It had stopped before it was asked.
+            RaftError::Fatal(error) => InitError::Failed(error.to_string()),
+        }
+    }
 }
 
 impl<SM: StateMachine> Server<SM> {
@@ -218,11 +245,12 @@ impl<SM: StateMachine> Server<SM> {
         self.service.snapshot().await
     }
 
-    /// Makes this blank server the first of a new cluster with these voters, all of them blank, and draws the cluster's id.
+    /// Makes this blank server the first of a new cluster with these voters, all of them blank, and gives the cluster its id.
     /// Call it on one server only: the others join when the first reaches them.
     ///
     /// # Errors
-    /// [`InitError`]. The server stays as it was.
+    /// [`InitError`]. Surely not applied, the log is as blank as it was, and the call may be made again, also after a restart;
+    /// the server may have got the cluster's id by then, and joins no other.
     pub async fn init<A: Into<String>>(&self, members: impl IntoIterator<Item = (u64, A)>) -> Result<(), InitError> {
         let id = self.id();
         let members: BTreeMap<u64, BasicNode> =
@@ -234,16 +262,10 @@ impl<SM: StateMachine> Server<SM> {
         if self.raft().is_initialized().await.map_err(|error| failed(&error))? {
             return Err(InitError::BelongsToCluster { id });
         }
-        let runtime = TokioRuntime::current().map_err(InitError::Failed)?;
-        let founded = self.gate.found_cluster(ClusterId::random(&runtime)).map_err(|error| failed(&error))?;
-        if !founded {
+        if !self.gate.found_cluster().map_err(|error| failed(&error))? {
             return Err(InitError::BelongsToCluster { id });
         }
-        self.raft().initialize(members).await.map_err(|error| match error {
-            RaftError::APIError(InitializeError::AlreadyInitialized) => InitError::BelongsToCluster { id },
-            RaftError::APIError(error) => failed(&error),
-            RaftError::Fatal(error) => failed(&error),
-        })
+        self.raft().initialize(members).await.map_err(|error| InitError::of(error, id))
     }
 
     /// Ends the server: stops listening, lets what is under way finish within a grace period, ends every task, and lets

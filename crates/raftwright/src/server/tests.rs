@@ -70,3 +70,31 @@ async fn a_server_that_stops_does_not_wait_for_a_hung_disk_for_ever() {
     log_ended(std::future::ready(()), 1).await;
     assert_eq!(before.elapsed(), Duration::ZERO, "one that has ended is not waited for");
 }
+
+/// A crash, or a disk that is full, between the cluster's id and the first entry of its log.
+#[tokio::test]
+async fn a_cluster_that_has_an_id_and_no_beginning_can_be_begun() {
+    let temp = tempfile::tempdir().unwrap();
+    let builder = || Server::<Sum>::builder().id(1).data_dir(temp.path().join("d")).listen("127.0.0.1:0");
+    let server = builder().start(Sum::default()).await.unwrap();
+    assert!(server.gate.found_cluster().unwrap());
+    let cluster_id = server.cluster_id();
+    server.shutdown().await;
+    let server = builder().start(Sum::default()).await.unwrap();
+    server.init([(1, server.advertised_addr())]).await.unwrap();
+    assert_eq!(server.cluster_id(), cluster_id);
+    assert_eq!(server.client().write(5).await.unwrap(), 5);
+    assert!(matches!(server.init([(1, "x:1")]).await, Err(InitError::BelongsToCluster { id: 1 })));
+    server.shutdown().await;
+}
+
+/// What is unknown to the node is not told as surely not applied.
+#[test]
+fn a_beginning_of_which_nobody_knows_is_told_as_such() {
+    let of = |error: InitializeError<EasyConfig>| InitError::of(RaftError::APIError(error), 1);
+    let unknown = of(InitializeError::Unknown(UnknownReason::Stopped));
+    assert_eq!((&unknown, unknown.outcome()), (&InitError::Unknown(UnknownReason::Stopped), Outcome::Unknown));
+    for surely in [InitializeError::AlreadyInitialized, InitializeError::NotInMembership, InitializeError::Busy] {
+        assert_eq!(of(surely).outcome(), Outcome::NotApplied);
+    }
+}

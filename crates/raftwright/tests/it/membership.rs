@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use raftwright::{Client, ClientError, InitError, RequestError, Server};
+use raftwright::{Client, ClientError, Config, InitError, Outcome, RequestError, Server, UnknownReason};
 use tempfile::TempDir;
 
 use crate::tally::{PATIENCE, Tally, add, catch_up, insist};
@@ -72,4 +72,22 @@ async fn blank_servers_named_by_the_first_join_by_themselves() {
     for server in servers {
         server.shutdown().await;
     }
+}
+
+/// The target was asked, and may have heard it: when it does not take over in time, it may do so later.
+#[tokio::test]
+async fn a_transfer_that_takes_too_long_may_come_about_yet() {
+    let config = Config { election_timeout_min: 300, election_timeout_max: 600, ..Config::default() };
+    let mut cluster = raftwright::Cluster::local_with(3, config, Tally::default).await.unwrap();
+    let client = cluster.client().with_deadline(PATIENCE);
+    client.write(add("a", 1)).await.unwrap();
+    let leader = cluster.leader().await.unwrap();
+    let target = leader % 3 + 1;
+    // It has all that the leader has, so it is asked at once; it only cannot answer.
+    catch_up(cluster.server(target).unwrap(), cluster.server(leader).unwrap()).await;
+    cluster.stop(target).await.unwrap();
+    let error = client.transfer_leader(target).await.unwrap_err();
+    assert_eq!(error, ClientError::Server(RequestError::Unknown(UnknownReason::Deadline)));
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    cluster.shutdown().await;
 }
