@@ -53,7 +53,7 @@ pub use envelope::Envelope;
 pub use protocol::{AdminRequest, Leader, Member, Members, NodeStatus, RequestError};
 pub use replicated::Replicated;
 pub use server::{Connections, InitError, SERVER_DEADLINE, Server, ServerBuilder};
-pub use service::{COMMAND_BYTES_MAX, REQUEST_WAIT_MAX};
+pub use service::{COMMAND_BYTES_MAX, MEMBER_ADDR_BYTES_MAX, REQUEST_WAIT_MAX};
 pub use sessions::{SESSION_BYTES_MAX, SESSION_WINDOW, SESSIONS_MAX, SessionId};
 pub use start_error::StartError;
 pub use state_machine::{BoxError, Frozen, StateMachine, decode, encode};

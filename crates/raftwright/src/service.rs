@@ -25,6 +25,10 @@ use crate::state_machine::{StateMachine, decode_exactly};
 /// Longest command with its envelope, in bytes. A longer one is refused; split it.
 pub const COMMAND_BYTES_MAX: usize = 16 << 20;
 
+/// Longest address of a member, in bytes: the longest DNS name, a colon and a port. A longer one is refused: every address
+/// stands in every membership entry, and each entry has to fit into a frame.
+pub const MEMBER_ADDR_BYTES_MAX: usize = 253 + 1 + 5;
+
 /// Longest time that a client's request is worked on, whatever the client says. Clients ask again well before it.
 pub const REQUEST_WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -126,7 +130,10 @@ impl<SM: StateMachine> Service<SM> {
     async fn admin(&self, request: &[u8]) -> Result<Bytes, RequestError> {
         let malformed = |error: postcard::Error| RequestError::Malformed(error.to_string());
         let changed = match decode_exactly(request).map_err(malformed)? {
-            AdminRequest::AddLearner { id, addr } => self.raft.add_learner(id, BasicNode::new(addr), false).await,
+            AdminRequest::AddLearner { id, addr } => {
+                check_addr(&addr).map_err(RequestError::Refused)?;
+                self.raft.add_learner(id, BasicNode::new(addr), false).await
+            }
             AdminRequest::ChangeMembership { voters, retain } => self.raft.change_membership(voters, retain).await,
             AdminRequest::RemoveLearners { ids } => self.raft.remove_learners(ids).await,
             AdminRequest::TransferLeader { to } => return self.transfer_leader(to).await,
@@ -213,6 +220,14 @@ impl<SM: StateMachine> Service<SM> {
             snapshot_index: metrics.snapshot.map(|id| id.index),
             failure: metrics.running_state.as_ref().err().map(ToString::to_string),
         }
+    }
+}
+
+/// Whether a member may have this address; what is wrong if not.
+pub(crate) fn check_addr(addr: &str) -> Result<(), String> {
+    match addr.len() {
+        0..=MEMBER_ADDR_BYTES_MAX => Ok(()),
+        len => Err(format!("an address of {len} bytes is above the limit of {MEMBER_ADDR_BYTES_MAX}: give host:port")),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::cluster_id::ClusterId;
 use crate::easy_config::EasyConfig;
 use crate::gate::NodeGate;
 use crate::replicated::Replicated;
-use crate::service::{Peers, Service};
+use crate::service::{COMMAND_BYTES_MAX, Peers, Service, check_addr};
 use crate::start_error::StartError;
 use crate::state_machine::StateMachine;
 
@@ -153,6 +153,7 @@ impl<SM: StateMachine> ServerBuilder<SM> {
         let config = Config { cluster_name: self.cluster_name.clone(), snapshot_policy, ..self.config.clone() };
         let config = config.validate()?;
         check_queues(&config, &self.wal)?;
+        check_frames(&config, &self.limits)?;
         let initial = check_initial_cluster(id, &self.initial_cluster)?;
 
         let options = DataDirOptions { node_id: id, random: runtime.random_u64() };
@@ -230,10 +231,26 @@ fn check_queues(config: &Config, wal: &WalOptions) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// What a frame has besides the entries of an append: their heads among it, of which there are thousands at most.
+const FRAME_ROOM: usize = 1 << 20;
+
+/// Whatever gets into the log must fit into a frame, or it reaches no follower, and nothing behind it does.
+fn check_frames(config: &Config, limits: &Limits) -> Result<(), ConfigError> {
+    let least = COMMAND_BYTES_MAX.max(config.append_bytes_max).saturating_add(FRAME_ROOM);
+    if (limits.body_len_max as usize) < least {
+        let why = format!("is less than {least}: the longest command, or append_bytes_max, and {FRAME_ROOM} more");
+        return Err(ConfigError { setting: "body_len_max".to_owned(), why });
+    }
+    Ok(())
+}
+
 fn check_initial_cluster(id: u64, list: &[(u64, String)]) -> Result<BTreeMap<u64, String>, StartError> {
     let members: BTreeMap<u64, String> = list.iter().cloned().collect();
     if members.len() < list.len() {
         return Err(StartError::InitialCluster("names a server twice: give each id once".to_owned()));
+    }
+    if let Some(why) = members.values().find_map(|addr| check_addr(addr).err()) {
+        return Err(StartError::InitialCluster(format!("has {why}")));
     }
     if !members.is_empty() && !members.contains_key(&id) {
         let text = format!("does not name server {id} itself: add it, or leave the list out to join a cluster");

@@ -25,7 +25,7 @@ use crate::easy_config::EasyConfig;
 use crate::envelope::{Applied, Envelope};
 use crate::gate::NodeGate;
 use crate::protocol::{Members, NodeStatus, RequestError};
-use crate::service::Service;
+use crate::service::{Service, check_addr};
 use crate::state_machine::StateMachine;
 
 /// How long [`Server::write`] and [`Server::read`] wait.
@@ -257,6 +257,9 @@ impl<SM: StateMachine> Server<SM> {
             members.into_iter().map(|(id, addr)| (id, BasicNode::new(addr))).collect();
         if !members.contains_key(&id) {
             return Err(InitError::NotAmongMembers { id });
+        }
+        if let Some(why) = members.values().find_map(|node| check_addr(&node.addr).err()) {
+            return Err(InitError::Failed(why));
         }
         let failed = |error: &dyn std::fmt::Display| InitError::Failed(error.to_string());
         if self.raft().is_initialized().await.map_err(|error| failed(&error))? {

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use raftwright::{Client, ClientError, Config, InitError, Outcome, RequestError, Server, UnknownReason};
+use raftwright::{
+    Client, ClientError, Config, InitError, MEMBER_ADDR_BYTES_MAX, Outcome, RequestError, Server, UnknownReason,
+};
 use tempfile::TempDir;
 
-use crate::tally::{PATIENCE, Tally, add, catch_up, insist};
+use crate::tally::{PATIENCE, Tally, add, catch_up, insist, led_by_one};
 
 async fn blank(id: u64, temp: &TempDir) -> Server<Tally> {
     crate::logs::capture();
@@ -72,6 +74,28 @@ async fn blank_servers_named_by_the_first_join_by_themselves() {
     for server in servers {
         server.shutdown().await;
     }
+}
+
+/// An entry that fits into no frame would reach no follower, and nothing behind it would be committed any more.
+#[tokio::test]
+async fn an_address_beyond_the_bound_is_refused_before_it_is_written() {
+    let cluster = led_by_one().await;
+    let client = cluster.client();
+    for too_long in [MEMBER_ADDR_BYTES_MAX + 1, 60 << 20] {
+        let error = client.add_learner(9, "x".repeat(too_long)).await.unwrap_err();
+        assert!(matches!(error, ClientError::Server(RequestError::Refused(_))), "{error}");
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+    }
+    client.with_deadline(PATIENCE).write(add("a", 1)).await.unwrap();
+    insist(async || client.add_learner(9, "x".repeat(MEMBER_ADDR_BYTES_MAX)).await).await;
+    client.with_deadline(PATIENCE).write(add("a", 1)).await.unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let blank = blank(7, &temp).await;
+    let error = blank.init([(7, "x".repeat(MEMBER_ADDR_BYTES_MAX + 1))]).await.unwrap_err();
+    assert!(matches!(error, InitError::Failed(_)) && error.outcome() == Outcome::NotApplied, "{error}");
+    blank.init([(7, blank.advertised_addr())]).await.unwrap();
+    blank.shutdown().await;
+    cluster.shutdown().await;
 }
 
 /// The target was asked, and may have heard it: when it does not take over in time, it may do so later.

@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use raftwright::net::Limits;
 use raftwright::wal::WalOptions;
-use raftwright::{Config, Server, ServerBuilder, StartError};
+use raftwright::{COMMAND_BYTES_MAX, Config, MEMBER_ADDR_BYTES_MAX, Server, ServerBuilder, StartError};
 use tempfile::TempDir;
 
 use crate::tally::Tally;
@@ -133,4 +134,29 @@ async fn settings_that_the_log_s_queue_has_no_room_for() {
     let config = Config { log_writes_max: 33, ..fitting.clone() };
     says(&started(config).await, &["log_writes_max", "32", "queue_ops_max"]);
     builder(&temp).wal(wal).config(fitting).start(Tally::default()).await.unwrap().shutdown().await;
+}
+
+/// What the node lets into the log must fit into a frame, or no follower ever gets it, nor anything behind it.
+#[tokio::test]
+async fn settings_that_frames_have_no_room_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let room = 1 << 20;
+    let limits = |body_len_max: usize| Limits { body_len_max: body_len_max as u32, ..Limits::default() };
+    let least = COMMAND_BYTES_MAX + room;
+    says(&error(builder(&temp).limits(limits(least - 1))).await, &["body_len_max", &least.to_string()]);
+    let config = Config { append_bytes_max: 2 * COMMAND_BYTES_MAX, ..Config::default() };
+    let more = 2 * COMMAND_BYTES_MAX + room;
+    let wide = || builder(&temp).config(config.clone());
+    says(&error(wide().limits(limits(more - 1))).await, &["body_len_max", &more.to_string(), "append_bytes_max"]);
+    builder(&temp).limits(limits(least)).start(Tally::default()).await.unwrap().shutdown().await;
+    wide().limits(limits(more)).start(Tally::default()).await.unwrap().shutdown().await;
+}
+
+#[tokio::test]
+async fn an_address_beyond_the_bound_among_the_first_members() {
+    let temp = tempfile::tempdir().unwrap();
+    let longest = "x".repeat(MEMBER_ADDR_BYTES_MAX);
+    let members = |addr: String| builder(&temp).initial_cluster([(1, "127.0.0.1:1".to_owned()), (2, addr)]);
+    says(&error(members(longest.clone() + "x")).await, &["initial cluster", "260 bytes", "259"]);
+    members(longest).start(Tally::default()).await.unwrap().shutdown().await;
 }
