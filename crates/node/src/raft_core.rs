@@ -29,8 +29,8 @@ use crate::tickets::Tickets;
 use raftwright_core::{Effects, Input, Replica, Rng, ServerState};
 use raftwright_traits::{
     AppendEntriesResponse, AppendOutcome, AsyncRuntime, ClientWriteError, Fatal, ForwardToLeader,
-    LinearizableReadError, LogIdOf, LogSpace, Of, PeerRefusal, RaftLogStorage, RaftNetworkFactory, RaftTypeConfig,
-    Span, Time, TransferLeaderError, UnknownReason,
+    LinearizableReadError, LogIdOf, Of, PeerRefusal, RaftLogStorage, RaftNetworkFactory, RaftTypeConfig, Span, Time,
+    TransferLeaderError, UnknownReason,
 };
 
 pub(crate) use observers::Observer;
@@ -65,6 +65,8 @@ pub(crate) struct RaftCore<C: RaftTypeConfig, N: RaftNetworkFactory<C>, LS> {
     published: Published<C>,
     observers: Observers<C>,
     flushes: Flushes,
+    /// Whether the log had no room for entries when it was last asked.
+    full: bool,
     /// How many writes were proposed in this turn.
     proposed: usize,
     span: CoreSpan,
@@ -108,6 +110,7 @@ where
             published: Published::new(),
             observers: Observers::new(),
             flushes: Flushes::new(),
+            full: false,
             proposed: 0,
             span: CoreSpan::new(),
             rng,
@@ -268,14 +271,13 @@ where
             RaftMsg::Heartbeat { request, tx } => {
                 Input::Heartbeat { ticket: tickets.issue(Waiting::Heartbeat(tx)), request }
             }
-            RaftMsg::AppendEntries { request, tx }
-                if !request.entries.is_empty() && self.log_store.space() == LogSpace::Full =>
-            {
-                // An append cannot be refused once it is submitted. The leader tries again, later and later.
-                let outcome = AppendOutcome::<C>::Refused(PeerRefusal::Busy);
-                return drop(tx.send(AppendEntriesResponse::<C> { from: self.replica.identity(), outcome }));
-            }
             RaftMsg::AppendEntries { request, tx } => {
+                if !request.entries.is_empty() && self.log_is_full() {
+                    // An append cannot be refused once it is submitted. The leader tries again, later and later.
+                    let outcome = AppendOutcome::<C>::Refused(PeerRefusal::Busy);
+                    return drop(tx.send(AppendEntriesResponse::<C> { from: self.replica.identity(), outcome }));
+                }
+                let tickets = &mut self.tickets;
                 Input::AppendEntries { ticket: tickets.issue(Waiting::Append(tx)), request }
             }
             RaftMsg::InstallSnapshot { request, snapshot, tx } => {

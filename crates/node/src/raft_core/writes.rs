@@ -36,13 +36,26 @@ where
         if *room == 0 || (priority == Priority::Low && self.is_half_full(*room)) {
             return tx.refuse(ClientWriteError::Busy);
         }
-        if leads.is_some() && self.log_store.space() == LogSpace::Full {
+        if leads.is_some() && self.log_is_full() {
             return tx.refuse(ClientWriteError::DiskFull);
         }
         *room -= 1;
         self.proposed += 1;
         let input = Input::Propose { ticket: self.tickets.issue(Waiting::Write(tx)), entry };
         self.replica.step(now, input, &mut self.effects);
+    }
+
+    /// Whether the log has no room for entries. When that changes, the operator is told: otherwise only those hear of it whose
+    /// entries are refused.
+    pub(super) fn log_is_full(&mut self) -> bool {
+        let full = self.log_store.space() == LogSpace::Full;
+        if full && !self.full {
+            tracing::warn!("the disk of the log is full: entries are refused until there is room");
+        } else if self.full && !full {
+            tracing::info!("the disk of the log has room again");
+        }
+        self.full = full;
+        full
     }
 
     /// Whether so much is under way that writes of low priority are not let in.

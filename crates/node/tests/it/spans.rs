@@ -88,6 +88,27 @@ async fn spans_say_node_term_and_role() {
     assert!(!said(&format!("client_write{{id={old}}}: raftwright_node::raft::write: new")).is_empty());
 }
 
+/// Whoever watches the log of a server hears why its clients are refused; once, and not for each of them.
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_told_once_and_so_is_its_end() {
+    listen();
+    let paper = Paper::default();
+    PAPER.set(Some(paper.clone()));
+    let cluster = Cluster::<Standard>::of([1]).await;
+    let leader = cluster.leader().await;
+    cluster.logs[&leader].set_full(true);
+    for value in 0..3 {
+        cluster.raft(leader).client_write(put("a", value)).await.unwrap_err();
+    }
+    cluster.logs[&leader].set_full(false);
+    cluster.raft(leader).client_write(put("a", 3)).await.unwrap();
+    PAPER.set(None);
+    let said = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+    let told = |what: &str| said.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(told("disk of the log is full"), usize::from(STATIC_MAX_LEVEL >= LevelFilter::WARN), "{said}");
+    assert_eq!(told("has room again"), usize::from(STATIC_MAX_LEVEL >= LevelFilter::INFO), "{said}");
+}
+
 /// With the features that remove levels, nothing below them is said, whoever listens.
 #[tokio::test(start_paused = true)]
 async fn what_was_removed_at_compile_time_is_not_said() {
