@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use raftwright::wal::{DataDirError, SnapshotDir};
-use raftwright::{Outcome, Server, SurvivorError, begin_anew};
+use raftwright::{Config, Outcome, Server, SurvivorError, begin_anew};
 
 use crate::tally::{PATIENCE, Tally, add, catch_up, insist, three};
 
@@ -101,4 +101,27 @@ async fn what_cannot_be_begun_with_is_left_as_it_was() {
     let inspector = raftwright::wal::Inspector::open(raftwright::wal::RealDisk, &blank).unwrap();
     assert_eq!(inspector.identity().unwrap().cluster_id, old_id.map(|id| id.0));
     assert_eq!(inspector.verify().unwrap().extent.last.unwrap().index, last);
+}
+
+/// What its snapshot held, its log does not hold any more.
+#[tokio::test]
+async fn a_server_that_lost_its_snapshot_begins_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = Config { max_in_snapshot_log_to_keep: 0, ..Config::default() };
+    let builder = Server::builder().id(1).data_dir(temp.path()).listen("127.0.0.1:0").config(config);
+    let server: Server<Tally> = builder.start(Tally::default()).await.unwrap();
+    server.init([(1, server.advertised_addr())]).await.unwrap();
+    server.client().write(add("a", 1)).await.unwrap();
+    let index = server.snapshot().await.unwrap();
+    let wait = server.raft().wait(Some(PATIENCE));
+    wait.metrics(|metrics| metrics.purged.is_some_and(|purged| purged.index == index), "purged").await.unwrap();
+    let old_id = server.cluster_id();
+    server.shutdown().await;
+    for snapshot in std::fs::read_dir(temp.path().join("snapshots")).unwrap() {
+        std::fs::remove_file(snapshot.unwrap().path()).unwrap();
+    }
+    let lost = begin_anew(temp.path(), "h:1").await.unwrap_err();
+    assert!(matches!(lost, SurvivorError::StateLost { purged } if purged == index), "{lost}");
+    let inspector = raftwright::wal::Inspector::open(raftwright::wal::RealDisk, temp.path()).unwrap();
+    assert_eq!(inspector.identity().unwrap().cluster_id, old_id.map(|id| id.0));
 }
