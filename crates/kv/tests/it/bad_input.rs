@@ -79,6 +79,8 @@ fn a_directory_that_cannot_be_made_is_named() {
     let (code, sentence) = refused(&serve_args(1, &data, ANY, ANY));
     assert_eq!(code, 1, "{sentence}");
     assert!(sentence.contains(data.to_str().unwrap()), "{sentence}");
+    let (code, sentence) = refused(&serve_args(1, &file, ANY, ANY));
+    assert_eq!((code, sentence.contains("is a file")), (1, true), "{sentence}");
 }
 
 #[test]
