@@ -101,6 +101,8 @@ fn an_ordinary_build_cannot_be_sabotaged() {
 #[test]
 fn what_is_asked_wrongly_is_refused() {
     assert_eq!(sim(&["run", "--seeds", "7"]).code, Some(2));
+    assert_eq!(sim(&["run", "--seeds", "7..7"]).code, Some(2));
+    assert_eq!(sim(&["run", "--seeds", "9..5"]).code, Some(2));
     assert_eq!(sim(&["run", "--profile", "nonsense"]).code, Some(2));
     assert_eq!(sim(&["scenario", "no-such-file.scn"]).code, Some(1));
 }

@@ -30,6 +30,15 @@ fn all_stories_are_true() {
     }
 }
 
+/// What the documentation gives as an example can be copied and run.
+#[test]
+fn the_example_of_the_documentation_is_true() {
+    let page = include_str!("../../../docs/scenarios.md");
+    let example = page.split("## An example").nth(1).and_then(|rest| rest.split("```").nth(1)).unwrap();
+    let scenario = parse(example).unwrap_or_else(|error| panic!("{error}"));
+    run_story(&scenario, None).unwrap_or_else(|error| panic!("{error}"));
+}
+
 /// Whole nodes, their logs and their calls: the order of all polls and messages comes from the seed alone.
 #[test]
 fn a_story_runs_the_same_twice_and_differently_under_another_seed() {

@@ -44,7 +44,12 @@ pub(super) struct Run {
 
 fn parse_seeds(text: &str) -> anyhow::Result<Range<u64>> {
     let (from, to) = text.split_once("..").context("A..B")?;
-    Ok(from.parse().context("the first seed")?..to.parse().context("the seed after the last")?)
+    let seeds: Range<u64> = from.parse().context("the first seed")?..to.parse().context("the seed after the last")?;
+    // A run of no seed finds nothing wrong, and shows nothing.
+    if seeds.is_empty() {
+        anyhow::bail!("no seed is in {text}: the last one is not included");
+    }
+    Ok(seeds)
 }
 
 /// In so many seeds of the mixed profile every class of fault must have happened: one that never does tests nothing.
