@@ -1,20 +1,15 @@
 //! The log in memory: where each entry stands, who proposed it, and the payloads of the recent ones.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::record::{Extent, RawLogId};
-
-/// What a payload in memory costs besides its bytes: its place here, and what an allocation takes.
-const PAYLOAD_OVERHEAD: usize = 64;
+use crate::recent::Recent;
+use crate::record::{Extent, RawEntry, RawLogId};
 
 /// Entries for which there is room in any case.
 const ROOM_KEPT: usize = 4096;
-
-fn cost(payload: &Bytes) -> usize {
-    payload.len() + PAYLOAD_OVERHEAD
-}
 
 /// Where the payload of an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +89,7 @@ pub(crate) struct Index {
     slots: VecDeque<Packed>,
     runs: VecDeque<Run>,
     /// Payloads of the last entries.
-    recent: VecDeque<Bytes>,
-    /// What they cost.
-    recent_bytes: usize,
+    recent: Recent,
 }
 
 impl Index {
@@ -170,19 +163,39 @@ impl Index {
         usize::try_from(index.checked_sub(self.first)?.checked_sub(self.gone)?).ok()
     }
 
-    /// The payload, if it is one of the recent ones.
-    pub(crate) fn payload(&self, index: u64) -> Option<&Bytes> {
-        let first = self.next() - self.recent.len() as u64;
-        self.recent.get(usize::try_from(index.checked_sub(first)?).ok()?)
+    /// Index of the first entry whose payload is among the recent ones; as high as can be if there is none.
+    pub(crate) fn first_recent(&self) -> u64 {
+        self.recent.first()
+    }
+
+    /// The payloads from `index` on that are among the recent ones, in order; none if that one is not.
+    pub(crate) fn payloads(&self, index: u64) -> impl Iterator<Item = &Bytes> {
+        self.recent.from(index)
     }
 
     /// What the recent payloads cost.
     pub(crate) fn recent_bytes(&self) -> usize {
-        self.recent_bytes
+        self.recent.cost()
     }
 
-    /// Adds an entry behind the last. The caller has checked that its index is the next one.
-    pub(crate) fn append(&mut self, id: RawLogId, slot: Slot, payload: Option<Bytes>) {
+    /// Adds an entry behind the last, whose payload is on the media only. The caller has checked that its index is the next one.
+    pub(crate) fn append(&mut self, id: RawLogId, slot: Slot) {
+        self.add(id, slot);
+        self.recent.clear();
+    }
+
+    /// Adds entries that are queued under this number and those that follow, and keeps their payloads. The caller has checked that
+    /// their indexes are the next ones.
+    pub(crate) fn append_queued(&mut self, entries: &Arc<Vec<RawEntry>>, number: u64) {
+        self.slots.reserve(entries.len());
+        for (entry, number) in entries.iter().zip(number..) {
+            let (place, len) = (Place::Queued(number), entry.payload.len() as u32);
+            self.add(entry.log_id, Slot { place, len, crc: 0, kind: entry.kind });
+        }
+        self.recent.append(Arc::clone(entries));
+    }
+
+    fn add(&mut self, id: RawLogId, slot: Slot) {
         if self.count() == 0 {
             self.first = id.index;
         }
@@ -191,26 +204,14 @@ impl Index {
             self.runs.push_back(Run { first: id.index, term: id.term, node: id.node });
         }
         self.slots.push_back(slot.into());
-        match payload {
-            Some(payload) => {
-                self.recent_bytes += cost(&payload);
-                self.recent.push_back(payload);
-            }
-            None => {
-                self.recent.clear();
-                self.recent_bytes = 0;
-            }
-        }
     }
 
     /// Removes the entries from `from` on.
     pub(crate) fn truncate(&mut self, from: u64) {
         while !self.slots.is_empty() && self.next() > from {
             self.slots.pop_back();
-            if let Some(payload) = self.recent.pop_back() {
-                self.recent_bytes -= cost(&payload);
-            }
         }
+        self.recent.truncate(from);
         if self.slots.is_empty() {
             self.gone = self.gone.min(from.saturating_sub(self.first));
         }
@@ -235,11 +236,6 @@ impl Index {
             (self.gone, self.first) = (self.gone - removed, self.first.saturating_add(removed));
         }
         while self.gone == 0 && !self.slots.is_empty() && self.first <= up_to.index {
-            if self.recent.len() == self.slots.len()
-                && let Some(payload) = self.recent.pop_front()
-            {
-                self.recent_bytes -= cost(&payload);
-            }
             self.slots.pop_front();
             self.first += 1;
         }
@@ -251,7 +247,7 @@ impl Index {
         }
         self.purged = Some(up_to);
         give_back(&mut self.slots);
-        give_back(&mut self.recent);
+        self.recent.purge(up_to.index.saturating_add(1));
     }
 
     /// Takes over the identity of the last entry from a witness, where the entry itself is gone and only its index is
@@ -275,14 +271,9 @@ impl Index {
 
     /// Forgets the oldest recent payloads above `bytes_max`, but none that is not yet on the media.
     pub(crate) fn evict(&mut self, bytes_max: usize) {
-        while self.recent_bytes > bytes_max {
-            let oldest = self.slots.len() - self.recent.len();
-            if self.slots.get(oldest).is_none_or(|slot| slot.queued) {
-                break;
-            }
-            let Some(payload) = self.recent.pop_front() else { break };
-            self.recent_bytes -= cost(&payload);
-        }
+        let (slots, begin) = (&self.slots, self.first.saturating_add(self.gone));
+        let slot = |index: u64| slots.get(usize::try_from(index.checked_sub(begin)?).ok()?);
+        self.recent.evict(bytes_max, |index| slot(index).is_none_or(|slot| slot.queued));
     }
 
     /// The first segment that holds a live entry, if one does.
@@ -307,21 +298,30 @@ mod tests {
         RawLogId { term, node: None, index }
     }
 
+    /// One piece for each, queued under the numbers from 0 on.
     fn filled(terms: &[u64]) -> Index {
         let mut index = Index::default();
-        for (at, term) in terms.iter().enumerate() {
-            let slot = Slot { place: Place::Queued(at as u64), len: 1, crc: 0, kind: 0 };
-            index.append(id(*term, at as u64 + 1), slot, Some(Bytes::from_static(b"x")));
+        for (at, term) in (0..).zip(terms) {
+            index.append_queued(&Arc::new(vec![entry(*term, at + 1)]), at);
         }
         index
+    }
+
+    fn entry(term: u64, index: u64) -> RawEntry {
+        RawEntry { kind: 0, log_id: id(term, index), payload: Bytes::from_static(b"x") }
+    }
+
+    fn is_recent(log: &Index, index: u64) -> bool {
+        assert_eq!(log.payloads(index).next().is_some(), index >= log.first_recent() && index < log.next());
+        index >= log.first_recent()
     }
 
     #[test]
     fn a_log_that_was_long_gives_its_memory_back() {
         let mut index = filled(&[1; 200_000]);
         index.purge(id(1, 199_000), false);
-        assert!(index.slots.capacity() < 10_000 && index.recent.capacity() < 10_000);
-        assert_eq!((index.slots.len(), index.next(), index.payload(200_000).is_some()), (1000, 200_001, true));
+        assert!(index.slots.capacity() < 10_000);
+        assert_eq!((index.slots.len(), index.next(), is_recent(&index, 200_000)), (1000, 200_001, true));
     }
 
     /// Nothing is lost in packing, and not more room is taken than was meant.
@@ -360,10 +360,7 @@ mod tests {
     #[test]
     fn a_purge_before_the_first_entry_leaves_no_gap() {
         let mut index = Index::default();
-        for at in 5..=6 {
-            let slot = Slot { place: Place::Queued(at), len: 1, crc: 0, kind: 0 };
-            index.append(id(1, at), slot, Some(Bytes::from_static(b"x")));
-        }
+        index.append_queued(&Arc::new(vec![entry(1, 5), entry(1, 6)]), 5);
         assert!(index.conflicts(id(1, 3)));
         index.purge(id(1, 3), true);
         assert_eq!((index.first(), index.next(), index.extent().last), (4, 4, Some(id(1, 3))));
@@ -374,22 +371,9 @@ mod tests {
         let mut index = filled(&[1, 1, 1]);
         index.written(1, 0, 1, 4096, 7);
         index.evict(0);
-        assert!(index.payload(1).is_none() && index.payload(2).is_some());
+        assert!(!is_recent(&index, 1) && is_recent(&index, 2));
         index.written(2, 77, 1, 5000, 7);
         index.evict(0);
-        assert!(index.payload(2).is_some(), "another entry of this index was written, not this one");
-    }
-
-    #[test]
-    fn payloads_without_bytes_cost_memory_too() {
-        let mut index = Index::default();
-        for at in 1..=1000 {
-            let slot = Slot { place: Place::Disk { segment: 1, offset: 0 }, len: 0, crc: 0, kind: 0 };
-            index.append(id(1, at), slot, Some(Bytes::new()));
-            index.evict(10 * PAYLOAD_OVERHEAD);
-        }
-        assert_eq!(index.recent.len(), 10);
-        index.truncate(1);
-        assert_eq!((index.recent.len(), index.recent_bytes), (0, 0));
+        assert!(is_recent(&index, 2), "another entry of this index was written, not this one");
     }
 }

@@ -186,7 +186,7 @@ mod tests {
         for index in 1..=entries {
             let own = index > entries - closed;
             let place = Place::Disk { segment: if own { SEGMENT } else { SEGMENT - 1 }, offset: index as u32 };
-            log.append(id(index), Slot { place, len: 1, crc: 2, kind: 3 }, None);
+            log.append(id(index), Slot { place, len: 1, crc: 2, kind: 3 });
             if own {
                 ledger.append(id(index));
             }
@@ -237,7 +237,7 @@ mod tests {
             (
                 |log| {
                     log.truncate(100);
-                    log.append(id(100), Slot { place: Place::Queued(5), len: 1, crc: 0, kind: 3 }, None);
+                    log.append(id(100), Slot { place: Place::Queued(5), len: 1, crc: 0, kind: 3 });
                 },
                 false,
             ),
@@ -253,7 +253,7 @@ mod tests {
         log.truncate(90);
         for index in 90..=100 {
             let place = Place::Disk { segment: SEGMENT + 1, offset: index as u32 };
-            log.append(id(index), Slot { place, len: 1, crc: 2, kind: 3 }, None);
+            log.append(id(index), Slot { place, len: 1, crc: 2, kind: 3 });
         }
         let mut jobs: IndexJobs<<SimDisk as Disk>::File> = IndexJobs::new([closed]);
         jobs.look_up(&log);

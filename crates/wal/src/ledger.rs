@@ -144,7 +144,7 @@ pub(crate) fn replay(log: &mut Index, closed: &SegmentIndex, next: &SegmentHeade
         let Some(run) = leader else { return false };
         let place = Place::Disk { segment, offset: entry.offset };
         let slot = Slot { place, len: entry.len, crc: entry.crc, kind: entry.kind };
-        log.append(RawLogId { term: run.term, node: run.node, index }, slot, None);
+        log.append(RawLogId { term: run.term, node: run.node, index }, slot);
     }
     log.assume_last(next.extent.last);
     log.extent() == next.extent && log.first() == next.first_index

@@ -25,6 +25,7 @@ mod plan;
 mod platform;
 mod read_queue;
 mod real_disk;
+mod recent;
 mod record;
 mod recovery;
 mod seat;

@@ -15,7 +15,7 @@ use crate::disk::Disk;
 use crate::end::WalEnd;
 use crate::error::{ReadError, SubmitError, WalError};
 use crate::format::HEAD_LEN;
-use crate::index::{Index, Place, Slot};
+use crate::index::Index;
 use crate::metrics::{Counters, WalMetrics};
 use crate::options::WalOptions;
 use crate::plan::{Failed, Plan};
@@ -86,17 +86,52 @@ pub struct Refused<T> {
     pub error: SubmitError,
 }
 
+/// What is to be written. It has taken effect in memory.
+pub(crate) enum Work {
+    Vote(Bytes),
+    /// The entries are those that readers see. The number is that of the first; the others follow.
+    Append {
+        entries: Arc<Vec<RawEntry>>,
+        number: u64,
+    },
+    Truncate {
+        from: u64,
+    },
+    /// With `replace`, also of what stands behind it.
+    Purge {
+        up_to: RawLogId,
+        replace: bool,
+    },
+}
+
+impl Work {
+    /// How many records it is on the media.
+    pub(crate) fn records(&self) -> usize {
+        match self {
+            Self::Append { entries, .. } => entries.len(),
+            Self::Vote(_) | Self::Truncate { .. } | Self::Purge { .. } => 1,
+        }
+    }
+
+    /// Bytes of vote or payloads that it carries.
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Vote(vote) => vote.len(),
+            Self::Append { entries, .. } => entries.iter().map(|entry| entry.payload.len()).sum(),
+            Self::Truncate { .. } | Self::Purge { .. } => 0,
+        }
+    }
+}
+
 /// A write that waits to be written.
 pub(crate) struct Queued<T> {
-    pub(crate) op: Op,
-    /// A purge that also takes what stands behind it.
-    pub(crate) replace: bool,
+    pub(crate) work: Work,
+    /// Bytes of vote or payloads that it carries.
+    pub(crate) payload: usize,
     /// The outline of the log once this write has taken effect.
     pub(crate) extent: Extent,
     /// Index of the first entry of the log then.
     pub(crate) first: u64,
-    /// Number of the first entry; the others follow.
-    pub(crate) number: u64,
     /// The commit index that was known before this write. It speaks of the log as the writes before this one leave it,
     /// and of no earlier one.
     pub(crate) committed: Option<u64>,
@@ -479,43 +514,45 @@ impl<F, T> State<F, T> {
 
     /// Lets a checked write take effect in memory and queues it for the media.
     fn take(&mut self, op: Op, token: T, options: &WalOptions) {
-        let mut op = op;
-        let number = self.next_number;
-        let mut replace = false;
-        match &mut op {
-            Op::Vote(vote) => self.vote = Some(vote.clone()),
-            Op::Append(entries) => {
-                for entry in entries.iter() {
-                    let slot = Slot {
-                        place: Place::Queued(self.next_number),
-                        len: entry.payload.len() as u32,
-                        crc: 0,
-                        kind: entry.kind,
-                    };
-                    self.next_number += 1;
-                    self.index.append(entry.log_id, slot, Some(entry.payload.clone()));
-                }
-                self.index.evict(options.recent_bytes_max);
+        let work = self.apply(op, options);
+        let payload = work.payload_bytes();
+        let bytes = payload + 2 * HEAD_LEN * work.records();
+        self.queued_bytes += bytes;
+        let (extent, first) = (self.index.extent(), self.index.first());
+        let committed = self.committed;
+        self.queue.push_back(Queued { work, payload, extent, first, committed, bytes, token });
+    }
+
+    fn apply(&mut self, op: Op, options: &WalOptions) -> Work {
+        match op {
+            Op::Vote(vote) => {
+                self.vote = Some(vote.clone());
+                Work::Vote(vote)
             }
-            Op::Truncate { from } => self.index.truncate(*from),
+            Op::Append(entries) => {
+                let (entries, number) = (Arc::new(entries), self.next_number);
+                self.next_number += entries.len() as u64;
+                self.index.append_queued(&entries, number);
+                self.index.evict(options.recent_bytes_max);
+                Work::Append { entries, number }
+            }
+            Op::Truncate { from } => {
+                self.index.truncate(from);
+                Work::Truncate { from }
+            }
             Op::Purge { up_to } => {
                 let purged = self.index.extent().purged;
                 match purged.filter(|purged| purged.index >= up_to.index) {
                     // What is purged stays purged: the write becomes one that changes nothing.
-                    Some(purged) => *up_to = purged,
+                    Some(purged) => Work::Purge { up_to: purged, replace: false },
                     None => {
-                        replace = self.index.conflicts(*up_to);
-                        self.index.purge(*up_to, replace);
+                        let replace = self.index.conflicts(up_to);
+                        self.index.purge(up_to, replace);
+                        Work::Purge { up_to, replace }
                     }
                 }
             }
         }
-        let records = if let Op::Append(entries) = &op { entries.len() } else { 1 };
-        let bytes = op.payload_bytes() + 2 * HEAD_LEN * records;
-        self.queued_bytes += bytes;
-        let (extent, first) = (self.index.extent(), self.index.first());
-        let committed = self.committed;
-        self.queue.push_back(Queued { op, replace, extent, first, number, committed, bytes, token });
     }
 }
 

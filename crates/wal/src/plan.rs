@@ -51,9 +51,12 @@ impl<F: DiskFile> Plan<F> {
     ) -> Self {
         let mut entries = Vec::new();
         let mut bytes = 0;
+        let first_recent = index.first_recent();
+        let mut recent = index.payloads(range.start.max(first_recent));
         for at in range {
             let (Some(slot), Some(log_id)) = (index.slot(at), index.log_id(at)) else { break };
-            let source = match (index.payload(at), slot.place) {
+            let payload = if at < first_recent { None } else { recent.next() };
+            let source = match (payload, slot.place) {
                 (Some(payload), Place::Queued(_) | Place::Disk { .. }) => Source::Memory(payload.clone()),
                 (None, Place::Disk { segment, offset }) => match segments.get(&segment) {
                     Some(segment) => Source::Disk { segment: Arc::clone(segment), offset: offset.into() },

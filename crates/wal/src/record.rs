@@ -51,17 +51,6 @@ pub enum Op {
     },
 }
 
-impl Op {
-    /// Bytes of vote or payloads that this write carries.
-    pub fn payload_bytes(&self) -> usize {
-        match self {
-            Op::Vote(vote) => vote.len(),
-            Op::Append(entries) => entries.iter().map(|entry| entry.payload.len()).sum(),
-            Op::Truncate { .. } | Op::Purge { .. } => 0,
-        }
-    }
-}
-
 /// The outline of a log: where it begins and ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {

@@ -538,7 +538,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
                 let segment = self.segment.sequence;
                 let place = Place::Disk { segment, offset: (batch.at + payload_at) as u32 };
                 let slot = Slot { place, len: head.len, crc: head.payload_crc, kind: head.entry_kind };
-                replay.index.append(head.log_id, slot, None);
+                replay.index.append(head.log_id, slot);
                 replay.ledger.append(head.log_id);
             }
             RecordKind::Truncate => replay.index.truncate(head.log_id.index),

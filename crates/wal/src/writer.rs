@@ -20,10 +20,10 @@ use crate::format::{Encoder, RecordKind, Role, SECTOR, SegmentHeader, Trailer};
 use crate::index::Index;
 use crate::index_files::{IndexJobs, remove_index, remove_orphans};
 use crate::ledger::Ledger;
-use crate::log::{Completion, Log, Phase, Queued, Segment, Shared, State};
+use crate::log::{Completion, Log, Phase, Queued, Segment, Shared, State, Work};
 use crate::metrics::Counters;
 use crate::options::WalOptions;
-use crate::record::{Extent, Op, RawLogId};
+use crate::record::{Extent, RawLogId};
 use crate::recovery::{Indexes, Recovered, recover, segment_name, sole_sector};
 use crate::segments::{Chore, Spare, make_segment, remove_leftovers};
 
@@ -56,11 +56,10 @@ enum Unwritten {
 
 /// A write that was taken from the queue; its token is in hand.
 struct Taken {
-    op: Op,
-    replace: bool,
+    work: Work,
+    payload: usize,
     extent: Extent,
     first: u64,
-    number: u64,
 }
 
 /// Where an entry of the batch in hand was written.
@@ -501,10 +500,10 @@ impl<D: Disk, T: Completion> Writer<D, T> {
             // batch is much longer than the longer of the two bounds.
             bytes += queued.bytes;
             state.queued_bytes -= queued.bytes;
-            let Queued { op, replace, extent, first, number, committed, bytes: _, token } = queued;
+            let Queued { work, payload, extent, first, committed, bytes: _, token } = queued;
             known = committed;
             self.in_hand.push(token);
-            batch.push(Taken { op, replace, extent, first, number });
+            batch.push(Taken { work, payload, extent, first });
         }
         self.shared.queued.store(state.queue.len(), Ordering::Release);
         if state.queue.is_empty() {
@@ -517,14 +516,11 @@ impl<D: Disk, T: Completion> Writer<D, T> {
 
     /// Writes a batch as far as this step.
     fn write(&mut self, batch: &[Taken], committed: Option<u64>, step: Step) -> Result<(), Unwritten> {
-        let (mut records, mut payload) = (0, 0);
-        for queued in batch {
-            records += if let Op::Append(entries) = &queued.op { entries.len() } else { 1 };
-            payload += queued.op.payload_bytes();
-        }
-        let vote = batch.iter().rev().find_map(|queued| match &queued.op {
-            Op::Vote(vote) => Some(vote.clone()),
-            Op::Append(_) | Op::Truncate { .. } | Op::Purge { .. } => None,
+        let records = batch.iter().map(|queued| queued.work.records()).sum();
+        let payload = batch.iter().map(|queued| queued.payload).sum();
+        let vote = batch.iter().rev().find_map(|queued| match &queued.work {
+            Work::Vote(vote) => Some(vote.clone()),
+            Work::Append { .. } | Work::Truncate { .. } | Work::Purge { .. } => None,
         });
         let vote = vote.or_else(|| self.vote.clone());
         let len = Encoder::batch_len(records, payload, vote.as_ref().map_or(0, Bytes::len)) as u64;
@@ -542,12 +538,12 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         let Active { position, before, .. } = self.active;
         self.encoder.begin(records, len, self.active.header.salt, position, before);
         for queued in batch {
-            match &queued.op {
-                Op::Vote(vote) => {
+            match &queued.work {
+                Work::Vote(vote) => {
                     self.encoder.record(RecordKind::Vote, 0, NO_ID, vote);
                 }
-                Op::Append(entries) => {
-                    for (entry, number) in entries.iter().zip(queued.number..) {
+                Work::Append { entries, number } => {
+                    for (entry, number) in entries.iter().zip(*number..) {
                         let (offset, crc) =
                             self.encoder.record(RecordKind::Entry, entry.kind, entry.log_id, &entry.payload);
                         let offset = position as u32 + offset;
@@ -555,13 +551,13 @@ impl<D: Disk, T: Completion> Writer<D, T> {
                         self.placed.push(Placed { index: entry.log_id.index, number, offset, crc });
                     }
                 }
-                Op::Truncate { from } => {
+                Work::Truncate { from } => {
                     let id = RawLogId { index: *from, ..NO_ID };
                     self.encoder.record(RecordKind::Truncate, 0, id, &[]);
                     self.active.ledger.record(RecordKind::Truncate, id);
                 }
-                Op::Purge { up_to } => {
-                    let kind = if queued.replace { RecordKind::Replace } else { RecordKind::Purge };
+                Work::Purge { up_to, replace } => {
+                    let kind = if *replace { RecordKind::Replace } else { RecordKind::Purge };
                     self.encoder.record(kind, 0, *up_to, &[]);
                     self.active.ledger.record(kind, *up_to);
                 }
