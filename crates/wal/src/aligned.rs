@@ -19,14 +19,14 @@ pub(crate) fn is_aligned(bytes: &[u8]) -> bool {
 
 /// Memory of a fixed length, zeros at first.
 #[derive(Debug)]
-enum Memory {
+pub(crate) enum Memory {
     Heap(Vec<u8>),
     Huge(HugePages),
 }
 
 impl Memory {
     /// At least `len` bytes, with the first of them aligned, and where that is.
-    fn of(len: usize) -> (Self, usize) {
+    pub(crate) fn of(len: usize) -> (Self, usize) {
         let huge = (len >= HUGE_FROM).then(|| huge_pages(len)).flatten();
         let memory = huge.map_or_else(|| Self::Heap(vec![0; len + ALIGNMENT]), Self::Huge);
         // Where this can't be computed, the content is merely not aligned.
@@ -35,14 +35,14 @@ impl Memory {
         (memory, start)
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Heap(bytes) => bytes,
             Self::Huge(pages) => pages,
         }
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Heap(bytes) => bytes,
             Self::Huge(pages) => pages,

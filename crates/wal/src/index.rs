@@ -7,9 +7,7 @@ use bytes::Bytes;
 
 use crate::recent::Recent;
 use crate::record::{Extent, RawEntry, RawLogId};
-
-/// Entries for which there is room in any case.
-const ROOM_KEPT: usize = 4096;
+use crate::slots::Slots;
 
 /// Where the payload of an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,51 +19,12 @@ pub(crate) enum Place {
 }
 
 /// One entry.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) place: Place,
     pub(crate) len: u32,
     pub(crate) crc: u32,
     pub(crate) kind: u8,
-}
-
-/// A slot as it is kept, in 20 bytes: a long log has very many.
-#[derive(Clone, Copy, Debug)]
-struct Packed {
-    /// Upper and lower half of the number under which it was queued, or segment and offset.
-    place: [u32; 2],
-    len: u32,
-    crc: u32,
-    kind: u8,
-    queued: bool,
-}
-
-impl From<Slot> for Packed {
-    fn from(Slot { place, len, crc, kind }: Slot) -> Self {
-        let (place, queued) = match place {
-            Place::Queued(number) => ([(number >> 32) as u32, number as u32], true),
-            Place::Disk { segment, offset } => ([segment, offset], false),
-        };
-        Self { place, len, crc, kind, queued }
-    }
-}
-
-impl From<Packed> for Slot {
-    fn from(Packed { place: [upper, lower], len, crc, kind, queued }: Packed) -> Self {
-        let place = if queued {
-            Place::Queued(u64::from(upper) << 32 | u64::from(lower))
-        } else {
-            Place::Disk { segment: upper, offset: lower }
-        };
-        Self { place, len, crc, kind }
-    }
-}
-
-/// Gives back memory that a log took when it was far longer.
-fn give_back<T>(queue: &mut VecDeque<T>) {
-    if queue.capacity() > ROOM_KEPT && queue.capacity() / 4 > queue.len() {
-        queue.shrink_to((queue.len() * 2).max(ROOM_KEPT));
-    }
 }
 
 /// Entries from `first` on that one leader proposed.
@@ -86,7 +45,7 @@ pub(crate) struct Index {
     /// way, none may be left at its end. They are counted and take no room: a header may speak of any number of them.
     gone: u64,
     /// The entries behind those.
-    slots: VecDeque<Packed>,
+    slots: Slots,
     runs: VecDeque<Run>,
     /// Payloads of the last entries.
     recent: Recent,
@@ -115,7 +74,7 @@ impl Index {
 
     /// How many entries there are, those that are gone included.
     fn count(&self) -> u64 {
-        self.gone.saturating_add(self.slots.len() as u64)
+        self.gone.saturating_add(self.slots.len())
     }
 
     /// True when the log never held an entry, so that the next one may have any index.
@@ -156,11 +115,11 @@ impl Index {
     }
 
     pub(crate) fn slot(&self, index: u64) -> Option<Slot> {
-        self.slots.get(self.place_of(index)?).map(|slot| Slot::from(*slot))
+        self.slots.get(self.place_of(index)?)
     }
 
-    fn place_of(&self, index: u64) -> Option<usize> {
-        usize::try_from(index.checked_sub(self.first)?.checked_sub(self.gone)?).ok()
+    fn place_of(&self, index: u64) -> Option<u64> {
+        index.checked_sub(self.first)?.checked_sub(self.gone)
     }
 
     /// Index of the first entry whose payload is among the recent ones; as high as can be if there is none.
@@ -187,7 +146,6 @@ impl Index {
     /// Adds entries that are queued under this number and those that follow, and keeps their payloads. The caller has checked that
     /// their indexes are the next ones.
     pub(crate) fn append_queued(&mut self, entries: &Arc<Vec<RawEntry>>, number: u64) {
-        self.slots.reserve(entries.len());
         for (entry, number) in entries.iter().zip(number..) {
             let (place, len) = (Place::Queued(number), entry.payload.len() as u32);
             self.add(entry.log_id, Slot { place, len, crc: 0, kind: entry.kind });
@@ -203,13 +161,13 @@ impl Index {
         if self.runs.back().is_none_or(|run| (run.term, run.node) != (id.term, id.node)) {
             self.runs.push_back(Run { first: id.index, term: id.term, node: id.node });
         }
-        self.slots.push_back(slot.into());
+        self.slots.push_back(slot);
     }
 
     /// Removes the entries from `from` on.
     pub(crate) fn truncate(&mut self, from: u64) {
-        while !self.slots.is_empty() && self.next() > from {
-            self.slots.pop_back();
+        if self.count() > 0 {
+            self.slots.truncate(from.saturating_sub(self.first).saturating_sub(self.gone));
         }
         self.recent.truncate(from);
         if self.slots.is_empty() {
@@ -235,9 +193,10 @@ impl Index {
             let removed = self.gone.min((up_to.index - self.first).saturating_add(1));
             (self.gone, self.first) = (self.gone - removed, self.first.saturating_add(removed));
         }
-        while self.gone == 0 && !self.slots.is_empty() && self.first <= up_to.index {
-            self.slots.pop_front();
-            self.first += 1;
+        if self.gone == 0 && !self.slots.is_empty() && self.first <= up_to.index {
+            let removed = self.slots.len().min((up_to.index - self.first).saturating_add(1));
+            self.slots.remove_first(removed);
+            self.first += removed;
         }
         while self.runs.get(1).is_some_and(|run| run.first <= up_to.index.saturating_add(1)) {
             self.runs.pop_front();
@@ -246,7 +205,6 @@ impl Index {
             self.runs.clear();
         }
         self.purged = Some(up_to);
-        give_back(&mut self.slots);
         self.recent.purge(up_to.index.saturating_add(1));
     }
 
@@ -262,23 +220,21 @@ impl Index {
 
     /// Notes where the entry that was queued under this number stands now. One that is gone meanwhile is left alone.
     pub(crate) fn written(&mut self, index: u64, number: u64, segment: u32, offset: u32, crc: u32) {
-        let Some(slot) = self.place_of(index).and_then(|place| self.slots.get_mut(place)) else { return };
-        let queued = Slot::from(*slot);
-        if queued.place == Place::Queued(number) {
-            *slot = Slot { place: Place::Disk { segment, offset }, crc, ..queued }.into();
-        }
+        let Some(place) = self.place_of(index) else { return };
+        let Some(queued) = self.slots.get(place).filter(|slot| slot.place == Place::Queued(number)) else { return };
+        self.slots.set(place, Slot { place: Place::Disk { segment, offset }, crc, ..queued });
     }
 
     /// Forgets the oldest recent payloads above `bytes_max`, but none that is not yet on the media.
     pub(crate) fn evict(&mut self, bytes_max: usize) {
         let (slots, begin) = (&self.slots, self.first.saturating_add(self.gone));
-        let slot = |index: u64| slots.get(usize::try_from(index.checked_sub(begin)?).ok()?);
-        self.recent.evict(bytes_max, |index| slot(index).is_none_or(|slot| slot.queued));
+        let slot = |index: u64| slots.get(index.checked_sub(begin)?);
+        self.recent.evict(bytes_max, |index| slot(index).is_none_or(|slot| matches!(slot.place, Place::Queued(_))));
     }
 
     /// The first segment that holds a live entry, if one does.
     pub(crate) fn first_segment(&self) -> Option<u32> {
-        match Slot::from(*self.slots.front()?).place {
+        match self.slots.get(0)?.place {
             Place::Disk { segment, .. } => Some(segment),
             Place::Queued(_) => None,
         }
@@ -314,27 +270,6 @@ mod tests {
     fn is_recent(log: &Index, index: u64) -> bool {
         assert_eq!(log.payloads(index).next().is_some(), index >= log.first_recent() && index < log.next());
         index >= log.first_recent()
-    }
-
-    #[test]
-    fn a_log_that_was_long_gives_its_memory_back() {
-        let mut index = filled(&[1; 200_000]);
-        index.purge(id(1, 199_000), false);
-        assert!(index.slots.capacity() < 10_000);
-        assert_eq!((index.slots.len(), index.next(), is_recent(&index, 200_000)), (1000, 200_001, true));
-    }
-
-    /// Nothing is lost in packing, and not more room is taken than was meant.
-    #[test]
-    fn a_slot_is_kept_in_twenty_bytes() {
-        assert_eq!(size_of::<Packed>(), 20);
-        let numbers = [0, 1, u64::from(u32::MAX), 1 << 32, 0x0123_4567_89AB_CDEF, u64::MAX].map(Place::Queued);
-        let places = [(0, 0), (1, u32::MAX), (u32::MAX, 1)].map(|(segment, offset)| Place::Disk { segment, offset });
-        for place in numbers.into_iter().chain(places) {
-            let slot = Slot { place, len: 0x0102_0304, crc: u32::MAX, kind: 200 };
-            let back = Slot::from(Packed::from(slot));
-            assert_eq!((back.place, back.len, back.crc, back.kind), (place, slot.len, slot.crc, slot.kind));
-        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod record;
 mod recovery;
 mod seat;
 mod segments;
+mod slots;
 mod snapshots;
 mod stopped;
 #[cfg(feature = "testing")]
