@@ -192,6 +192,7 @@ mod tests {
     use super::*;
     use crate::frame::HEADER_LEN;
     use crate::identity::{Features, Lane, PeerIdentity, ProtocolVersion};
+    use crate::limits::SILENCE_MAX;
 
     #[tokio::test]
     async fn requests_that_nobody_takes_are_queued_up_to_a_bound_in_bytes() {
@@ -220,5 +221,24 @@ mod tests {
         assert!(!conn.is_full(2));
         conn.push(Kind::Vote, Body::new()).unwrap();
         assert!(conn.is_full(2));
+    }
+
+    /// Silence is looked at twice in its time, and not from each request on: that much later it may show.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_silent_is_given_up_within_half_as_long_again() {
+        let (peer, lane) = (PeerIdentity::default(), Lane::Control);
+        for asked_after in [0, 1, 999, 1000, 1001, 1999, 2000, 2001, 3500] {
+            let (near, _far) = tokio::io::duplex(1 << 16);
+            let session = Session { peer, lane, version: ProtocolVersion(1), features: Features::CURRENT };
+            let mut conn = ClientConn::new(FrameIo::new(near, u32::MAX), session, SILENCE_MAX);
+            tokio::time::advance(Duration::from_millis(asked_after)).await;
+            let asked = Instant::now();
+            conn.push(Kind::Vote, Body::new()).unwrap();
+            let end = std::future::poll_fn(|cx| conn.poll(cx)).await;
+            assert!(matches!(end, Err(CallError::Silent)), "{end:?}");
+            let after = asked.elapsed();
+            let late = SILENCE_MAX * 3 / 2 + Duration::from_millis(1);
+            assert!(after >= SILENCE_MAX / 2 && after <= late, "{asked_after}: {after:?}");
+        }
     }
 }

@@ -17,8 +17,9 @@ pub const BODY_RATE_MIN: u64 = 64 * 1024;
 /// Time in which a peer must take something of what is being sent to it.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 
-/// Time after which a connection with unanswered requests and no sign of life counts as dead. After half of it a `Ping`
-/// asks for such a sign, which the other side's connection gives even while its handlers are busy.
+/// Time after which a connection with unanswered requests and no sign of life counts as dead, or at the latest half as long
+/// again: it is looked at twice in that time, and not from each request on. Before, a `Ping` asks for such a sign, which the
+/// other side's connection gives even while its handlers are busy.
 pub const SILENCE_MAX: Duration = Duration::from_secs(4);
 
 /// Idle time before TCP itself probes whether the other side still exists.
@@ -183,5 +184,35 @@ impl Limits {
     /// Time within which a frame must have arrived whole, counted from its first byte.
     pub(crate) fn frame_deadline(&self, body_len: usize) -> Duration {
         self.header_deadline.saturating_add(Duration::from_millis(body_len as u64 * 1000 / BODY_RATE_MIN))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an operator reads in `docs/limits.md` is what is in force.
+    #[test]
+    fn the_settings_are_as_their_constants_say() {
+        let seconds = Duration::from_secs;
+        let documented = Limits {
+            body_len_max: 64 << 20,
+            handshake_body_len_max: 4 << 10,
+            handshake_deadline: seconds(5),
+            header_deadline: seconds(5),
+            write_stall_max: seconds(30),
+            silence_max: seconds(4),
+            connections_max: 4096,
+            connections_per_address_max: 1024,
+            handshakes_max: 256,
+            handshakes_per_address_max: 64,
+            in_flight_bytes_max: 64 << 20,
+            shutdown_grace: seconds(2),
+            snapshot_bytes_per_second: 0,
+            snapshot_chunk_bytes: 1 << 20,
+            backoff_min: Duration::from_millis(20),
+            backoff_max: seconds(2),
+        };
+        assert_eq!(Limits::default(), documented);
     }
 }

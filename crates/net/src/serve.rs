@@ -341,8 +341,12 @@ fn since(seen: Option<(Instant, u64)>, counter: u64) -> (Instant, u64) {
 mod tests {
     use super::*;
     use crate::frame::BODY_LEN_MAX;
+    use crate::frame::encode_frame;
     use crate::identity::{Features, PeerIdentity, ProtocolVersion};
+    use crate::limits::{BODY_RATE_MIN, HEADER_DEADLINE, WRITE_STALL_MAX};
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+    use tokio::io::{AsyncWriteExt, DuplexStream};
 
     /// Answers everything with a long answer, and counts.
     struct Verbose {
@@ -364,11 +368,15 @@ mod tests {
         }
     }
 
+    type Serving = tokio::task::JoinHandle<ServeEnd>;
+
     /// A connection of the client lane that answers everything in this length, and the far end of it.
-    fn verbose(
-        len: usize,
-        buffer: usize,
-    ) -> (Arc<Verbose>, FrameIo<tokio::io::DuplexStream>, tokio::task::JoinHandle<ServeEnd>) {
+    fn verbose(len: usize, buffer: usize) -> (Arc<Verbose>, FrameIo<DuplexStream>, Serving) {
+        let (handler, far, serving) = verbose_to_bytes(len, buffer);
+        (handler, FrameIo::new(far, BODY_LEN_MAX), serving)
+    }
+
+    fn verbose_to_bytes(len: usize, buffer: usize) -> (Arc<Verbose>, DuplexStream, Serving) {
         let (near, far) = tokio::io::duplex(buffer);
         let (peer, lane) = (PeerIdentity::default(), Lane::Client);
         let session = Session { peer, lane, version: ProtocolVersion(1), features: Features::CURRENT };
@@ -380,7 +388,7 @@ mod tests {
                 serve_connection(&mut io, session, Limits::default(), handler, std::future::pending()).await
             }
         });
-        (handler, FrameIo::new(far, BODY_LEN_MAX), serving)
+        (handler, far, serving)
     }
 
     /// A request is taken in before anybody knows how long its answer will be. So it counts as the answers of late.
@@ -432,5 +440,53 @@ mod tests {
         assert_eq!(asked(), 6);
         drop(peer);
         assert_eq!(serving.await.unwrap(), ServeEnd::Orderly);
+    }
+
+    /// Whatever comes after a long answer has left is looked at, though nothing was taken in while it waited.
+    #[tokio::test]
+    async fn a_long_answer_that_leaves_at_once_keeps_no_later_request_waiting() {
+        let (handler, mut peer, serving) = verbose(2 * UNSENT_BYTES_MAX, 3 * UNSENT_BYTES_MAX);
+        for id in 1..=2 {
+            peer.push(FrameHead { kind: Kind::Client, role: Role::Request, id: RequestId(id) }, Body::new()).unwrap();
+            poll_fn(|cx| peer.poll_flush(cx)).await.unwrap();
+            settle().await;
+            assert_eq!(handler.asked.load(Ordering::SeqCst) as u64, id);
+            assert_eq!(poll_fn(|cx| peer.poll_frame(cx)).await.unwrap().id, RequestId(id));
+        }
+        drop(peer);
+        assert_eq!(serving.await.unwrap(), ServeEnd::Orderly);
+    }
+
+    /// How a connection ends whose peer sends these bytes and does no more, and after how long.
+    async fn end_of_one_who_stops_after(bytes: &[u8]) -> (ServeEnd, Duration) {
+        let (_handler, mut peer, serving) = verbose_to_bytes(1 << 20, 4096);
+        let before = Instant::now();
+        peer.write_all(bytes).await.unwrap();
+        (serving.await.unwrap(), before.elapsed())
+    }
+
+    /// The timer's grain is a millisecond.
+    const GRAIN: Duration = Duration::from_millis(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_no_answers_has_so_much_time() {
+        let head = FrameHead { kind: Kind::Client, role: Role::Request, id: RequestId(1) };
+        let request = encode_frame(head, &Body::new(), BODY_LEN_MAX).unwrap();
+        let (end, after) = end_of_one_who_stops_after(&request).await;
+        assert_eq!(end, ServeEnd::Slow("the peer does not take its answers"));
+        assert!(after >= WRITE_STALL_MAX && after <= WRITE_STALL_MAX + GRAIN, "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_stops_in_the_middle_of_a_frame_has_so_much_time() {
+        let len = 1 << 20;
+        let head = FrameHead { kind: Kind::Client, role: Role::Request, id: RequestId(1) };
+        let header = encode_frame(head, &vec![0; len].into(), BODY_LEN_MAX).unwrap();
+        let whole = HEADER_DEADLINE + Duration::from_secs(len as u64 / BODY_RATE_MIN);
+        for (bytes, time) in [(&header[..1], HEADER_DEADLINE), (&header[..], whole)] {
+            let (end, after) = end_of_one_who_stops_after(bytes).await;
+            assert_eq!(end, ServeEnd::Slow("the peer sends a frame too slowly"));
+            assert!(after >= time && after <= time + GRAIN, "{after:?}");
+        }
     }
 }

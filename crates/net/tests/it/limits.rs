@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use raftwright_net::limits::{
-    BULK_IN_FLIGHT_MAX, CLIENT_IN_FLIGHT_MAX, CONTROL_IN_FLIGHT_MAX, INSTALL_WAIT_MAX, SNAPSHOT_IN_FLIGHT_MAX,
-    SNAPSHOT_PIECE_BYTES_MAX,
+    BULK_IN_FLIGHT_MAX, CLIENT_IN_FLIGHT_MAX, CONTROL_IN_FLIGHT_MAX, HANDSHAKE_DEADLINE, INSTALL_WAIT_MAX,
+    SNAPSHOT_ID_LEN_MAX, SNAPSHOT_IN_FLIGHT_MAX, SNAPSHOT_PIECE_BYTES_MAX,
 };
 use raftwright_net::{
     Body, CallError, Channel, DialError, Dialer, Features, FrameError, FrameHead, HANDSHAKE_BODY_LEN_MAX, Handler,
@@ -197,4 +197,95 @@ async fn who_waits_for_an_installation_is_told_in_time_that_it_goes_on() {
     assert_eq!(before.elapsed().as_secs(), INSTALL_WAIT_MAX.as_secs(), "not the hour that was asked for");
     handler.service().installs.add_permits(1);
     assert!(matches!(ask(TransferRequest::Finish(finish)).await, TransferAnswer::Done(_)));
+}
+
+/// However many addresses strangers come from: handshakes have places of their own, and no more.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn all_addresses_together_get_a_part_of_the_handshakes() {
+    let limits = Limits { handshakes_max: 4, handshakes_per_address_max: 3, ..Limits::default() };
+    let (address, server) = serve(open_gate(node(2)), limits, Echo::new()).await;
+    let mut silent = Vec::new();
+    for from in ["127.0.0.2:0", "127.0.0.3:0"] {
+        for _ in 0..3 {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(from.parse().unwrap()).unwrap();
+            silent.push(socket.connect(address.parse().unwrap()).await.unwrap());
+        }
+    }
+    eventually(|| server.counters().open() + server.counters().refused() as usize == 6).await;
+    assert_eq!((server.counters().open(), server.counters().refused()), (4, 2));
+    drop(silent);
+    eventually(|| server.counters().open() == 0).await;
+    server.shutdown().await;
+}
+
+/// Who connects and says nothing has so much time, whichever side it is on.
+#[tokio::test]
+async fn a_handshake_has_its_time_and_no_more() {
+    let (address, server) = serve(open_gate(node(2)), Limits::default(), Echo::new()).await;
+    let mut silent = TcpStream::connect(&address).await.unwrap();
+    eventually(|| server.counters().open() == 1).await;
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mute_address = mute.local_addr().unwrap().to_string();
+    let hour = std::time::Duration::from_secs(3600);
+    // From here on time passes as soon as nothing can run.
+    tokio::time::pause();
+    let before = Instant::now();
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0, "closed without a word");
+    assert_eq!(before.elapsed().as_secs(), HANDSHAKE_DEADLINE.as_secs());
+    let before = Instant::now();
+    let mut link = Link::new(dialer(node(1)), target(&mute_address, 2), Lane::Control);
+    let error = link.call(Kind::Vote, body("x"), hour).await.unwrap_err();
+    assert!(matches!(error, CallError::Dial(DialError::Deadline { .. })), "{error}");
+    assert_eq!(before.elapsed().as_secs(), HANDSHAKE_DEADLINE.as_secs());
+    tokio::time::resume();
+    server.shutdown().await;
+}
+
+/// A host that lives and answers nothing: what was abandoned on a connection holds its place there, and a connection without a
+/// place is given up for another one.
+#[tokio::test]
+async fn requests_that_were_abandoned_fill_a_link_up_to_its_bound() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut link = Link::new(dialer(node(1)), target(&address, 2), Lane::Snapshot);
+    let mut peer = None;
+    for id in 1..=SNAPSHOT_IN_FLIGHT_MAX as u64 {
+        let mut call = std::pin::pin!(link.call(Kind::Snapshot, body("x"), PATIENCE));
+        let heard = async {
+            if peer.is_none() {
+                peer = Some(RawPeer::accept(&listener).await);
+            }
+            peer.as_mut().unwrap().next().await.unwrap().id
+        };
+        tokio::select! {
+            biased;
+            answer = &mut call => panic!("nobody answers: {answer:?}"),
+            heard = heard => assert_eq!(heard, RequestId(id)),
+        }
+    }
+    let error = link.call(Kind::Snapshot, body("one more"), PATIENCE).await.unwrap_err();
+    assert_eq!(error, CallError::Silent);
+    assert_eq!(peer.unwrap().next().await, None, "closed, and the one more was not sent");
+    let (answer, ()) = tokio::join!(link.call(Kind::Snapshot, body("anew"), PATIENCE), async {
+        let mut peer = RawPeer::accept(&listener).await;
+        let request = peer.next().await.unwrap();
+        peer.send(Kind::Snapshot, Role::Answer, request.id.0, body("here")).await;
+    });
+    assert_eq!(answer.unwrap(), "here");
+}
+
+/// The id of a snapshot that no target would read is not sent.
+#[tokio::test]
+async fn a_snapshot_with_too_long_an_id_is_not_sent() {
+    let (address, server) = serve(open_gate(node(2)), Limits::default(), Echo::new()).await;
+    let mut factory = TcpNetworkFactory::<Config>::new(dialer(node(1)));
+    let mut network = factory.new_client(2, &BasicNode::new(&address)).await;
+    let option = RPCOption { timeout: Span::from_secs(20) };
+    let mut rpc = request(1, 5, 40, noise(10, 1), &Arc::default());
+    Arc::get_mut(&mut rpc.snapshot).unwrap().meta.snapshot_id = "x".repeat(SNAPSHOT_ID_LEN_MAX + 1);
+    let error = network.full_snapshot(rpc, option).await.unwrap_err();
+    assert!(error.to_string().contains("too long an id"), "{error}");
+    server.shutdown().await;
 }

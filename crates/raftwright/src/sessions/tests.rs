@@ -104,6 +104,13 @@ fn an_impossible_image_is_refused() {
     assert!(image(vec![session(1, 1, 1, vec![(1, &b"x"[..])])]).is_none(), "an answer below the floor");
     assert!(image(vec![session(1, 1, 0, vec![]), session(1, 2, 0, vec![])]).is_none(), "a session twice");
     assert!(image(vec![session(1, 1, 0, vec![]), session(2, 1, 0, vec![])]).is_none(), "two uses at one index");
+    let many = |count: u64| image((1..=count).map(|id| session(u128::from(id), id, 0, vec![])).collect());
+    assert!(many(SESSIONS_MAX as u64).is_some());
+    assert!(many(SESSIONS_MAX as u64 + 1).is_none(), "more sessions than there may be");
+    let half = vec![0; SESSION_BYTES_MAX / 2];
+    let long = |id: u128| session(id, id as u64, 0, vec![(1, &half[..])]);
+    assert!(image(vec![long(1)]).is_some());
+    assert!(image(vec![long(1), long(2)]).is_none(), "more bytes than there may be");
 }
 
 /// Whatever a table holds within its own bounds, its image is within the image's.

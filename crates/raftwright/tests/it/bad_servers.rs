@@ -8,7 +8,9 @@ use bytes::Bytes;
 use raftwright::net::{
     Body, Fault, FaultCode, Handler, Kind, Limits, Listener, OpenGate, PeerIdentity, ServerHandle, Session,
 };
-use raftwright::{Client, ClientError, Leader, Outcome, REDIRECTS_MAX, RequestError, UnknownReason, encode};
+use raftwright::{
+    ATTEMPT_TIMEOUT, Client, ClientError, Leader, Outcome, REDIRECTS_MAX, RequestError, UnknownReason, encode,
+};
 
 use crate::tally::{Tally, add};
 
@@ -215,4 +217,30 @@ async fn an_answer_that_is_too_long_for_a_frame_is_final() {
     assert_eq!(server.calls(), 2, "a session, and the command once");
     server.client().read("a".into()).await.unwrap_err();
     assert_eq!(server.calls(), 3, "the query once");
+}
+
+/// Shakes hands, answers pings, and nothing else.
+struct Mute;
+
+impl Handler for Mute {
+    async fn handle(self: Arc<Self>, _: Arc<Session>, _: Kind, _: Bytes) -> Result<Body, Fault> {
+        std::future::pending().await
+    }
+}
+
+/// A server that answers nobody holds a call up for one attempt, and not for as long as there is.
+#[tokio::test]
+async fn a_server_that_never_answers_is_left_for_another() {
+    let identity = PeerIdentity { node: Some(1), ..PeerIdentity::default() };
+    let mute = Listener::bind("127.0.0.1:0", Arc::new(OpenGate { identity }), Limits::default()).await.unwrap();
+    let addr = mute.local_addr().unwrap().to_string();
+    let _serving = mute.serve(Arc::new(Mute));
+    let answer = || done(&[&[0][..], &encode(&42u64).unwrap()].concat());
+    let good = FakeServer::start(move |_, body| after_session(answer, body)).await;
+    let client = Client::<Tally>::connect([&addr, &good.addr]).with_deadline(10 * ATTEMPT_TIMEOUT);
+    assert_eq!(client.write(add("a", 1)).await.unwrap(), 42);
+    assert_eq!(good.calls(), 2, "a session, and the command");
+    // From now on it is the last to be asked.
+    let hurried = client.with_deadline(ATTEMPT_TIMEOUT / 2);
+    assert_eq!(hurried.write(add("a", 1)).await.unwrap(), 42);
 }
