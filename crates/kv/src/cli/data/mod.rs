@@ -28,6 +28,10 @@ for a cluster which has no majority without it, and may lose what was committed.
 The damaged files are copied to DIR.damaged-1 (or -2, ...) first. The copy and the new log need as much room as the log
 has, each.";
 
+const INSPECT_EXIT_CODES: &str = "\
+Exit codes: 0 it was shown, sound or not (`data verify` judges), 1 it cannot be looked at, 2 wrong usage.
+The server that lives in the directory must be stopped. `-o json` prints for programs.";
+
 const NEW_CLUSTER_EXIT_CODES: &str = "\
 Exit codes: 0 the new cluster is begun, 1 it is not, 2 wrong usage, 6 a server would refuse the directory.
 The server that lives in the directory must be stopped. `-o json` prints for programs.";
@@ -41,7 +45,7 @@ left of the old one is refused; such servers are emptied and added as new ones."
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum DataCommand {
     /// Show whose directory it is, its segments and snapshots, and where the log begins and ends
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = INSPECT_EXIT_CODES)]
     Inspect {
         /// The data directory
         dir: std::path::PathBuf,
