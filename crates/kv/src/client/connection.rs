@@ -11,6 +11,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{HeaderMap, Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 
 use crate::limits::CLIENT_ANSWER_BYTES_MAX;
 
@@ -84,7 +85,16 @@ impl Connection {
     /// When no whole answer came. A kept connection that the server had closed meanwhile is opened again without notice, as
     /// long as the request was not sent.
     pub(super) async fn send(&mut self, outgoing: Outgoing<'_>, timeout: Duration) -> Result<Response, TransportError> {
-        match tokio::time::timeout(timeout, self.send_now(outgoing)).await {
+        let deadline = Instant::now() + timeout;
+        if self.sender.as_ref().is_none_or(SendRequest::is_closed) {
+            // A server that cannot be reached has not seen the request, however long that was tried.
+            let connected = timeout_at(deadline, self.connect()).await.unwrap_or_else(|_| {
+                let source = io::Error::new(io::ErrorKind::TimedOut, format!("nobody there within {timeout:?}"));
+                Err(TransportError::Connect { endpoint: self.endpoint.clone(), source })
+            });
+            self.sender = Some(connected?);
+        }
+        match timeout_at(deadline, self.send_now(outgoing)).await {
             Ok(answered) => {
                 if answered.is_err() {
                     self.sender = None;
@@ -196,6 +206,25 @@ mod tests {
         let mut long = Chunks { left: 1_000, taken: 0 };
         assert!(answer_within(&mut long, 30).await.is_err());
         assert_eq!(long.taken, 4);
+    }
+
+    /// A server whose machine is down, or that takes no connection any more.
+    #[tokio::test]
+    async fn who_cannot_be_reached_has_not_seen_the_request() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Nobody accepts. Once the queue is full, the next one is left waiting.
+        let mut queued = Vec::new();
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+            queued.push(stream);
+            assert!(queued.len() < 100, "the queue has no end");
+        }
+        let mut connection = Connection::new(address.to_string());
+        let asked = connection.send((Method::PUT, "/kv/a", &[], Bytes::new()), Duration::from_millis(50)).await;
+        let error = asked.unwrap_err();
+        assert!(error.never_sent() && matches!(error, TransportError::Connect { .. }), "{error}");
     }
 
     #[tokio::test]
