@@ -255,8 +255,14 @@ impl<SM: StateMachine> Cluster<SM> {
         let client = self.client();
         let change = |error| ClusterError::Change { id, error };
         let members = client.members().await.map_err(change)?.members;
-        let voters = members.iter().filter(|member| member.voter && member.id != id).map(|member| member.id).collect();
-        client.change_membership(voters, false).await.map_err(change)?;
+        match members.iter().find(|member| member.id == id) {
+            Some(member) if member.voter => {
+                let others = members.iter().filter(|member| member.voter && member.id != id).map(|member| member.id);
+                client.change_membership(others.collect(), false).await.map_err(change)?;
+            }
+            Some(_) => drop(client.remove_learners(BTreeSet::from([id])).await.map_err(change)?),
+            None => {}
+        }
         self.stop(id).await?;
         self.places.remove(&id);
         std::fs::remove_dir_all(self.data_dir(id)).map_err(|error| ClusterError::NoRoom(error.to_string()))

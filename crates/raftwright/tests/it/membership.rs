@@ -115,3 +115,15 @@ async fn a_transfer_that_takes_too_long_may_come_about_yet() {
     assert_eq!(error.outcome(), Outcome::Unknown);
     cluster.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_learner_that_is_wiped_is_no_member_any_more() {
+    let mut cluster = led_by_one().await;
+    let client = cluster.client().with_deadline(PATIENCE);
+    insist(async || client.change_membership(BTreeSet::from([1, 2]), true).await).await;
+    assert_eq!(client.members().await.unwrap().members.len(), 3, "the third is a learner");
+    cluster.wipe(3).await.unwrap();
+    let left: Vec<u64> = client.members().await.unwrap().members.iter().map(|member| member.id).collect();
+    assert_eq!(left, [1, 2]);
+    cluster.shutdown().await;
+}
