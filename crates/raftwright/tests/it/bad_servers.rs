@@ -244,3 +244,41 @@ async fn a_server_that_never_answers_is_left_for_another() {
     let hurried = client.with_deadline(ATTEMPT_TIMEOUT / 2);
     assert_eq!(hurried.write(add("a", 1)).await.unwrap(), 42);
 }
+
+/// A command that may have been applied stays one: neither a refusal that comes later nor a budget that has run out makes it
+/// surely not applied.
+#[tokio::test]
+async fn what_was_unknown_once_is_never_told_as_surely_not_applied() {
+    let unknown = || failed(&RequestError::Unknown(UnknownReason::LeadershipLost));
+    for last in [RequestError::Refused("no".into()), RequestError::Malformed("what".into())] {
+        let server = FakeServer::start(move |call, body| {
+            let answer = || if call == 1 { unknown() } else { failed(&last) };
+            after_session(answer, body)
+        })
+        .await;
+        let error = server.client().with_deadline(Duration::from_secs(30)).write(add("a", 1)).await.unwrap_err();
+        assert!(matches!(error, ClientError::Unknown { .. }) && error.outcome() == Outcome::Unknown, "{error}");
+    }
+    // A read that is refused as busy uses the budget up. The write after it goes on all the same: its fate is worth the load.
+    let server = FakeServer::start(move |call, body| {
+        let spent = 64 + raftwright::RETRY_BUDGET_MAX as usize;
+        let answer = || match call {
+            call if call < spent => failed(&RequestError::Busy),
+            call if call == spent + 1 => unknown(),
+            call if call < spent + 4 => failed(&RequestError::Busy),
+            _ => done(&[&[0][..], &encode(&42u64).unwrap()].concat()),
+        };
+        if body.get(1) == Some(&2) { failed(&RequestError::Busy) } else { after_session(answer, body) }
+    })
+    .await;
+    let client = server.client().with_deadline(Duration::from_secs(30));
+    let mut reads = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let client = client.clone();
+        reads.spawn(async move { client.read("a".into()).await.unwrap_err() });
+    }
+    for error in reads.join_all().await {
+        assert!(matches!(error, ClientError::RetriesExhausted { .. }), "{error:?}");
+    }
+    assert_eq!(client.write(add("a", 1)).await.unwrap(), 42);
+}
