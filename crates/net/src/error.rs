@@ -257,4 +257,32 @@ mod tests {
         assert!(fault.text().ends_with("No space left on device"), "{fault}");
         assert!(fault.text().contains(LEFT_OUT), "{fault}");
     }
+
+    /// What may have been done is never told as surely not done.
+    #[test]
+    fn only_what_was_not_sent_or_was_refused_by_a_handler_is_surely_not_done() {
+        use crate::handshake::RefusalReason;
+        let fault = |code| CallError::Fault(Fault::new(code, "why"));
+        let surely = [
+            CallError::Dial(DialError::Deadline { address: "a:1".to_owned() }),
+            CallError::TooLong(FrameError::TooLong { len: 2, max: 1 }),
+            CallError::Deadline { sent: false },
+            fault(FaultCode::BadRequest),
+            fault(FaultCode::Busy),
+            fault(FaultCode::Unsupported),
+        ];
+        let unknown = [
+            CallError::Deadline { sent: true },
+            CallError::Lost(LinkError::Closed),
+            CallError::Protocol("what"),
+            CallError::Refused(Refusal::new(RefusalReason::Overloaded, "in the middle of it")),
+            CallError::Silent,
+            CallError::ShutDown,
+            fault(FaultCode::Stopped),
+            fault(FaultCode::AnswerTooLong),
+            fault(FaultCode::Other(9)),
+        ];
+        assert!(surely.iter().all(CallError::is_surely_not_done), "{surely:?}");
+        assert!(!unknown.iter().any(CallError::is_surely_not_done), "{unknown:?}");
+    }
 }
