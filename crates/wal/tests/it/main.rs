@@ -15,6 +15,7 @@ mod indexes;
 mod inspect;
 mod lies;
 mod limits;
+mod memory;
 mod snapshots;
 mod suite;
 mod threads;
