@@ -105,6 +105,7 @@ impl Recent {
         if let Some(last) = self.pieces.back_mut() {
             last.end = last.end.min(from);
         }
+        self.give_room_back();
     }
 
     /// Removes the entries before `first`.
@@ -115,6 +116,11 @@ impl Recent {
         if let Some(piece) = self.pieces.front_mut() {
             piece.first = piece.first.max(first);
         }
+        self.give_room_back();
+    }
+
+    /// What was for many pieces is not kept for few.
+    fn give_room_back(&mut self) {
         if self.pieces.capacity() > ROOM_KEPT && self.pieces.capacity() / 4 > self.pieces.len() {
             self.pieces.shrink_to((self.pieces.len() * 2).max(ROOM_KEPT));
         }
@@ -134,6 +140,7 @@ impl Recent {
                 self.pieces.push_front(half);
             }
         }
+        self.give_room_back();
     }
 }
 
@@ -221,6 +228,20 @@ mod tests {
         assert_eq!((recent.len(), recent.cost(), recent.pieces.len()), (0, 0, 0));
     }
 
+    /// Parts of pieces are copied only where whole ones would leave next to nothing.
+    #[test]
+    fn where_enough_is_left_a_piece_goes_as_a_whole() {
+        let mut recent = Recent::default();
+        for first in [1, 11, 21, 31] {
+            recent.append(entries(first, 10, 10));
+        }
+        recent.evict(recent.cost() - 1, none_is_needed);
+        assert_eq!((recent.first(), recent.pieces.len()), (11, 3));
+        let two_thirds = recent.cost() * 2 / 3;
+        recent.evict(two_thirds, none_is_needed);
+        assert_eq!((recent.first(), recent.cost()), (21, two_thirds));
+    }
+
     /// A piece that is not yet on the media stays, and with it all that came later.
     #[test]
     fn what_is_needed_stays() {
@@ -249,10 +270,29 @@ mod tests {
         assert_eq!(recent.cost(), one, "no entry is no piece");
         recent.purge(2);
         assert_eq!(recent.cost(), 0);
-        for at in 1..100_000 {
-            recent.append(entries(at, 1, 0));
+        recent.append(entries(2, 1000, 0));
+        let each = recent.cost() / 1000;
+        assert!((size_of::<RawEntry>() + 32..128).contains(&each), "{each}");
+        assert!(one - each >= size_of::<Piece>() + 32 && one - each < 256, "{one} for one");
+    }
+
+    /// However few pieces are left, and whatever took the others: there is no room for many of them.
+    #[test]
+    fn room_is_given_back() {
+        type Take = fn(&mut Recent);
+        let takes: [(Take, std::ops::Range<u64>); 3] = [
+            (|recent| recent.purge(99_990), 99_990..100_000),
+            (|recent| recent.truncate(11), 1..11),
+            (|recent| recent.evict(0, |index| index >= 99_990), 99_990..100_000),
+        ];
+        for (at, (take, left)) in takes.into_iter().enumerate() {
+            let mut recent = Recent::default();
+            for at in 1..100_000 {
+                recent.append(entries(at, 1, 0));
+            }
+            take(&mut recent);
+            assert_eq!((recent.first(), recent.len() as u64), (left.start, left.end - left.start), "{at}");
+            assert!(recent.pieces.capacity() < 10_000, "{at}: room for {}", recent.pieces.capacity());
         }
-        recent.purge(99_990);
-        assert!(recent.pieces.capacity() < 10_000 && recent.len() == 10);
     }
 }

@@ -240,6 +240,18 @@ mod tests {
         assert!(taken(&slots) < 1_000_000 * SLOT_LEN + (3 << 20), "{}", taken(&slots));
         slots.remove_first(999_000);
         assert!(taken(&slots) <= 2 << 20 && slots.get(0) == Some(slot(999_000)), "{}", taken(&slots));
+        // A piece of which nothing is left goes at once, not with the next one.
+        let behind = slots.pieces.front().map(|piece| piece.begin + piece.room - slots.begin).unwrap();
+        for number in 0..=behind - slots.len() {
+            slots.push_back(slot(number));
+        }
+        assert_eq!(slots.pieces.len(), 2);
+        slots.remove_first(behind);
+        assert_eq!((slots.len(), slots.pieces.len()), (1, 1));
+        slots.truncate(0);
+        for number in 999_000..1_000_000u64 {
+            slots.push_back(slot(number));
+        }
         // One that moves on stays as short as it is.
         for number in 0..1_000_000u64 {
             slots.push_back(slot(number));

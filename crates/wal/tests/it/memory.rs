@@ -304,6 +304,15 @@ impl World {
         let unwritten = unwritten.map(|append| append.cost_max).sum::<usize>();
         let most = self.options.recent_bytes_max.saturating_add(unwritten);
         assert!(metrics.recent_bytes <= most, "{} bytes, no more than {most} allowed", metrics.recent_bytes);
+        // Nothing that the media has stays while what it has not takes all the room.
+        if metrics.recent_bytes > self.options.recent_bytes_max {
+            let first = self.first_unwritten().unwrap();
+            let written = self.node.log.read_recent(first.saturating_sub(1)..first, 0);
+            assert!(
+                !matches!(written, Ok(Some(entries)) if !entries.is_empty()),
+                "{first} is not written: {metrics:?}"
+            );
+        }
         // What was taken from the queue, found no room, and was taken back from the log, is counted by neither.
         let held = if self.node.writer.is_held_up() { unwritten } else { 0 };
         let counted = metrics.recent_bytes + metrics.queue_bytes + held;
