@@ -249,8 +249,8 @@ impl<SM: StateMachine> Server<SM> {
     /// Call it on one server only: the others join when the first reaches them.
     ///
     /// # Errors
-    /// [`InitError`]. Surely not applied, the log is as blank as it was, and the call may be made again, also after a restart;
-    /// the server may have got the cluster's id by then, and joins no other.
+    /// [`InitError`]; its [`outcome`](InitError::outcome) says whether it is *surely not applied*. Then the log is as blank as it was,
+    /// and the call may be made again, also after a restart; the server may have got the cluster's id by then, and joins no other.
     pub async fn init<A: Into<String>>(&self, members: impl IntoIterator<Item = (u64, A)>) -> Result<(), InitError> {
         let id = self.id();
         let members: BTreeMap<u64, BasicNode> =
