@@ -129,6 +129,7 @@ impl<D: Disk> DataDir<D> {
             Ok(meta) => Ok(Some(meta)),
             Err(MetaError::Damaged) => Err(DataDirError::MetaDamaged { path: shown(&path) }),
             Err(MetaError::Version { needs }) => Err(DataDirError::Version { path: shown(&path), needs, max: VERSION }),
+            Err(MetaError::Features { unknown }) => Err(DataDirError::Features { path: shown(&path), unknown }),
         }
     }
 

@@ -291,6 +291,14 @@ pub enum DataDirError {
         /// Newest version known here.
         max: u16,
     },
+    /// Uses features of a newer version of this program.
+    #[error("{path} uses the unknown features {unknown:#x}: use the newer program")]
+    Features {
+        /// The file.
+        path: Box<str>,
+        /// Bits of the features that are not known here.
+        unknown: u64,
+    },
     /// The directory cannot be created, read or written.
     #[error("{0}: check that the directory exists and that this user may write there")]
     Disk(#[from] DiskError),

@@ -20,6 +20,7 @@ pub(crate) struct Meta {
 pub(crate) enum MetaError {
     Damaged,
     Version { needs: u16 },
+    Features { unknown: u64 },
 }
 
 impl Meta {
@@ -58,8 +59,11 @@ impl Meta {
         if magic != MAGIC || crc != checksum(incarnation, position as u64, 0, &bytes[..COPY_LEN - 4]) {
             return Err(MetaError::Damaged);
         }
-        if needs > VERSION || features & !FEATURES != 0 {
+        if needs > VERSION {
             return Err(MetaError::Version { needs });
+        }
+        if features & !FEATURES != 0 {
+            return Err(MetaError::Features { unknown: features & !FEATURES });
         }
         Ok(Self {
             node_id,
@@ -83,6 +87,24 @@ mod tests {
         assert_eq!(Meta::decode(&META.encode()), Ok(META));
         let blank = Meta { cluster_id: None, log_made: false, ..META };
         assert_eq!(Meta::decode(&blank.encode()), Ok(blank));
+    }
+
+    /// What a newer program has written is called that, by what this one does not know of it.
+    #[test]
+    fn a_newer_version_and_newer_features_are_told_apart() {
+        let newer = |at: usize, value: u8| {
+            let mut file = META.encode();
+            for position in [0, SECTOR] {
+                file[position + at] = value;
+                let end = position + COPY_LEN - 4;
+                let crc = checksum(META.incarnation, position as u64, 0, &file[position..end]);
+                file[end..end + 4].copy_from_slice(&crc.to_le_bytes());
+            }
+            Meta::decode(&file)
+        };
+        assert_eq!(newer(8, 77), Ok(META), "who wrote it does not matter, only what a reader must know");
+        assert_eq!(newer(10, 77), Err(MetaError::Version { needs: 77 }));
+        assert_eq!(newer(16 + 5, 1), Err(MetaError::Features { unknown: 1 << 40 }));
     }
 
     #[test]
