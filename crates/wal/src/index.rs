@@ -221,8 +221,10 @@ impl Index {
     /// Notes where the entry that was queued under this number stands now. One that is gone meanwhile is left alone.
     pub(crate) fn written(&mut self, index: u64, number: u64, segment: u32, offset: u32, crc: u32) {
         let Some(place) = self.place_of(index) else { return };
-        let Some(queued) = self.slots.get(place).filter(|slot| slot.place == Place::Queued(number)) else { return };
-        self.slots.set(place, Slot { place: Place::Disk { segment, offset }, crc, ..queued });
+        self.slots.update(place, |queued| {
+            let place = Place::Disk { segment, offset };
+            (queued.place == Place::Queued(number)).then_some(Slot { place, crc, ..queued })
+        });
     }
 
     /// Forgets the oldest recent payloads above `bytes_max`, but none that is not yet on the media.

@@ -107,11 +107,15 @@ impl Slots {
         self.pieces.get(self.piece_of(position)?)?.get(position).map(Slot::unpack)
     }
 
-    /// Puts another slot at this place; nothing happens if the row has none there.
-    pub(crate) fn set(&mut self, at: u64, slot: Slot) {
+    /// Puts what `change` makes of the slot at this place in its stead; nothing happens if it makes nothing, or if the row has no
+    /// such place.
+    #[inline]
+    pub(crate) fn update(&mut self, at: u64, change: impl FnOnce(Slot) -> Option<Slot>) {
         let Some(position) = self.position(at) else { return };
         let piece = self.piece_of(position).and_then(|piece| self.pieces.get_mut(piece));
-        if let Some(place) = piece.and_then(|piece| piece.get_mut(position)) {
+        if let Some(place) = piece.and_then(|piece| piece.get_mut(position))
+            && let Some(slot) = change(Slot::unpack(place))
+        {
             *place = slot.pack();
         }
     }
@@ -213,10 +217,11 @@ mod tests {
             for _ in 0..5.min(row.len()) {
                 let at = draw(row.len() as u64);
                 assert_eq!(slots.get(at), row.get(at as usize).map(|number| slot(*number)), "step {step}");
-                slots.set(at, slot(at));
+                slots.update(at, |was| (was == slot(row[at as usize])).then(|| slot(at)));
+                slots.update(at, |_| None);
                 row[at as usize] = at;
             }
-            slots.set(slots.len(), slot(0));
+            slots.update(slots.len(), |_| Some(slot(0)));
             // What is added next may stand where this could have been.
             assert!(slots.pieces.iter().all(|piece| piece.begin < slots.end), "step {step}");
         }
