@@ -91,10 +91,6 @@ impl AlignedBuffer {
         self.memory.bytes().len() - self.start
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Bytes of memory that it holds on to.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
@@ -102,11 +98,16 @@ impl AlignedBuffer {
     }
 
     pub(crate) fn extend(&mut self, more: &[u8]) {
-        let end = self.len + more.len();
+        self.put(self.len, more);
+    }
+
+    /// Puts bytes at a place. What lies between the end of the content and this place becomes content as it is: it is to be
+    /// put as well.
+    pub(crate) fn put(&mut self, at: usize, bytes: &[u8]) {
+        let end = at + bytes.len();
         self.make_room(end);
-        let at = self.start + self.len;
-        self.memory.bytes_mut()[at..at + more.len()].copy_from_slice(more);
-        self.len = end;
+        self.memory.bytes_mut()[self.start + at..self.start + end].copy_from_slice(bytes);
+        self.len = self.len.max(end);
     }
 
     /// Adds zeros or takes bytes away until `len` are left.
@@ -128,10 +129,6 @@ impl AlignedBuffer {
 
     pub(crate) fn content(&self) -> &[u8] {
         &self.memory.bytes()[self.start..self.start + self.len]
-    }
-
-    pub(crate) fn content_mut(&mut self) -> &mut [u8] {
-        &mut self.memory.bytes_mut()[self.start..self.start + self.len]
     }
 }
 
@@ -183,7 +180,7 @@ mod tests {
             buffer.begin(len, 128 << 10);
             buffer.resize(len / 2);
             buffer.extend(&vec![7; len - len / 2]);
-            assert_eq!(buffer.len(), len);
+            assert_eq!(buffer.content().len(), len);
             assert!(is_aligned(buffer.content()), "{len} bytes");
             assert_eq!(buffer.content()[len - 1], 7);
         }

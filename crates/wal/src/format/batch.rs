@@ -3,15 +3,13 @@
 use bytes::Bytes;
 use raftwright_traits::crc32c;
 
-use crate::aligned::AlignedBuffer;
-
-use super::{FieldWriter, Fields, PLACE_LEN, checksum, padded, place, zero_sectors};
+use super::{FieldWriter, Fields, PLACE_LEN, checksum, padded};
 use crate::record::{Extent, RawLogId, VOTE_BYTES_MAX};
 
 pub(crate) const BATCH_HEADER_LEN: usize = 64;
 pub(crate) const HEAD_LEN: usize = 44;
-const TRAILER_FIXED_LEN: usize = 88;
-const TRAILER_END_LEN: usize = 12;
+pub(super) const TRAILER_FIXED_LEN: usize = 88;
+pub(super) const TRAILER_END_LEN: usize = 12;
 const HEADER_MAGIC: &[u8; 4] = b"RWBH";
 const TRAILER_MAGIC: &[u8; 4] = b"RWBT";
 /// Closes a header. A write that stopped before it left zeros here, which no damage to a single byte can imitate.
@@ -116,7 +114,7 @@ impl BatchHeader {
     }
 
     /// The checksum that the trailer is chained to.
-    fn crc(header: &[u8]) -> u32 {
+    pub(super) fn crc(header: &[u8]) -> u32 {
         Fields::new(&header[52..]).u32()
     }
 
@@ -159,31 +157,34 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    fn encode(&self, salt: u64, batch_at: u64, before: u32) -> [u8; HEAD_LEN] {
-        // The place and the head stand in one row: what a checksum costs for so few bytes is mostly its beginning and its end.
-        let mut row = [0; PLACE_LEN + HEAD_LEN];
-        row[..PLACE_LEN].copy_from_slice(&place(salt, batch_at + u64::from(self.offset), before));
-        let bytes = &mut row[PLACE_LEN..];
-        bytes[0] = match self.kind {
-            RecordKind::Vote => 1,
+    #[inline]
+    pub(super) fn encode(&self, salt: u64, batch_at: u64, before: u32) -> EncodedHead {
+        let kind = match self.kind {
+            RecordKind::Vote => 1u64,
             RecordKind::Entry => 2,
             RecordKind::Truncate => 3,
             RecordKind::Purge => 4,
             RecordKind::Replace => 5,
         };
-        bytes[1] = u8::from(self.log_id.node.is_some());
-        bytes[2] = self.entry_kind;
-        bytes[4..8].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.len.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.payload_crc.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.log_id.term.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.log_id.node.unwrap_or(0).to_le_bytes());
-        bytes[32..40].copy_from_slice(&self.log_id.index.to_le_bytes());
-        let crc = crc32c::crc32c(&row[..PLACE_LEN + 40]);
-        row[PLACE_LEN + 40..].copy_from_slice(&crc.to_le_bytes());
-        let mut head = [0; HEAD_LEN];
-        head.copy_from_slice(&row[PLACE_LEN..]);
-        head
+        let flags = u64::from(self.log_id.node.is_some());
+        let words = [
+            kind | flags << 8 | u64::from(self.entry_kind) << 16 | u64::from(self.offset) << 32,
+            u64::from(self.len) | u64::from(self.payload_crc) << 32,
+            self.log_id.term,
+            self.log_id.node.unwrap_or(0),
+            self.log_id.index,
+        ];
+        // The place and the head stand in one row: what a checksum costs for so few bytes is mostly its beginning and its end.
+        let mut row = Row([[0; 8]; 8]);
+        row.0[0] = salt.to_le_bytes();
+        row.0[1] = (batch_at + u64::from(self.offset)).to_le_bytes();
+        row.0[2] = (u64::from(before) | words[0] << 32).to_le_bytes();
+        for at in 1..words.len() {
+            row.0[at + 2] = (words[at - 1] >> 32 | words[at] << 32).to_le_bytes();
+        }
+        row.0[7] = (words[4] >> 32).to_le_bytes();
+        let crc = crc32c::crc32c(&row.0.as_flattened()[..PLACE_LEN + HEAD_LEN - 4]);
+        EncodedHead { words, crc }
     }
 
     /// The head in `bytes` if it verifies and says of itself that it belongs to this batch.
@@ -210,6 +211,29 @@ impl Head {
     }
 }
 
+/// What the checksum of a head is made of, in the words in which a processor reads it: one that was written in smaller ones
+/// would have to leave the processor first, behind the payload before it, to be read again.
+#[repr(align(8))]
+struct Row([[u8; 8]; 8]);
+
+/// The bytes of a head, for the same reason in words.
+#[derive(Clone, Copy)]
+pub(super) struct EncodedHead {
+    words: [u64; 5],
+    pub(super) crc: u32,
+}
+
+impl EncodedHead {
+    #[inline]
+    pub(super) fn write(self, place: &mut [u8; HEAD_LEN]) {
+        let (words, crc) = place.split_at_mut(HEAD_LEN - 4);
+        for (place, word) in words.as_chunks_mut::<8>().0.iter_mut().zip(self.words) {
+            *place = word.to_le_bytes();
+        }
+        crc.copy_from_slice(&self.crc.to_le_bytes());
+    }
+}
+
 /// The end of a batch: the state that holds once all its records have taken effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trailer {
@@ -232,7 +256,7 @@ pub(crate) enum TrailerState {
 }
 
 impl Trailer {
-    fn len(vote: Option<&Bytes>) -> usize {
+    pub(super) fn len(vote: Option<&Bytes>) -> usize {
         TRAILER_FIXED_LEN + vote.map_or(0, Bytes::len) + TRAILER_END_LEN
     }
 
@@ -276,7 +300,8 @@ impl Trailer {
         })
     }
 
-    fn encode(&self, out: &mut Vec<u8>, table_crc: u32) {
+    /// Adds its bytes, with zeros in the place of its checksum.
+    pub(super) fn encode(&self, out: &mut Vec<u8>, table_crc: u32) {
         let (purged, last) = (self.extent.purged, self.extent.last);
         let flags = u32::from(self.vote.is_some())
             | u32::from(self.committed.is_some()) << 1
@@ -289,110 +314,5 @@ impl Trailer {
         out.bytes(TRAILER_MAGIC).u32(flags).u64(self.number).u64(self.durable_through);
         out.u64(self.committed.unwrap_or(0)).u32(table_crc).u32(vote.len() as u32);
         out.log_id(purged).log_id(last).bytes(vote).u32(0).bytes(TRAILER_END);
-    }
-}
-
-/// Largest buffer that is kept for the next batch, in bytes: that of a batch of the usual bound. A larger one is let go.
-const BUFFER_KEPT_MAX: usize = 8 << 20;
-
-/// Builds one batch in one buffer, which it keeps for the next unless it has grown beyond use.
-///
-/// The number of records is fixed when it begins, so that the table can stand in front; each payload is copied once.
-pub(crate) struct Encoder {
-    buffer: AlignedBuffer,
-    /// Where trailers are encoded.
-    trailer: Vec<u8>,
-    /// The checksums of the heads so far. Their checksum is that of the table: one over the heads themselves would say nothing of
-    /// them, since what a CRC gives for bytes that are followed by their own CRC is the same whatever the bytes are.
-    sums: Vec<u8>,
-    count: usize,
-    filled: usize,
-    salt: u64,
-    position: u64,
-    before: u32,
-}
-
-impl Encoder {
-    pub(crate) fn new() -> Self {
-        Self {
-            buffer: AlignedBuffer::default(),
-            trailer: Vec::new(),
-            sums: Vec::new(),
-            count: 0,
-            filled: 0,
-            salt: 0,
-            position: 0,
-            before: 0,
-        }
-    }
-
-    /// Bytes that it holds on to.
-    #[cfg(test)]
-    pub(crate) fn capacity(&self) -> usize {
-        self.buffer.capacity() + self.sums.capacity()
-    }
-
-    /// Bytes that a batch of `count` records with `payload` bytes in all takes, padding included.
-    pub(crate) fn batch_len(count: usize, payload: usize, vote_len: usize) -> usize {
-        padded(BATCH_HEADER_LEN + 2 * HEAD_LEN * count + payload + TRAILER_FIXED_LEN + vote_len + TRAILER_END_LEN)
-    }
-
-    /// Begins a batch of exactly `count` records, `len` bytes in all as [`batch_len`](Self::batch_len) counts them, at `position`
-    /// of the segment with this salt.
-    pub(crate) fn begin(&mut self, count: usize, len: usize, salt: u64, position: u64, before: u32) {
-        self.buffer.begin(len, BUFFER_KEPT_MAX);
-        self.buffer.resize(BATCH_HEADER_LEN + HEAD_LEN * count);
-        self.sums.clear();
-        // As many as have room in a buffer that is kept.
-        self.sums.shrink_to(BUFFER_KEPT_MAX / (2 * HEAD_LEN) * 4);
-        (self.count, self.filled) = (count, 0);
-        (self.salt, self.position, self.before) = (salt, position, before);
-    }
-
-    /// Adds a record and returns where its payload begins, in bytes from the beginning of the batch, and its checksum.
-    pub(crate) fn record(&mut self, kind: RecordKind, entry_kind: u8, log_id: RawLogId, payload: &[u8]) -> (u32, u32) {
-        debug_assert!(self.filled < self.count, "the table has no room for this record");
-        let payload_crc = crc32c::crc32c(payload);
-        let offset = self.buffer.len() as u32;
-        let head = Head { kind, entry_kind, offset, len: payload.len() as u32, payload_crc, log_id };
-        let head = head.encode(self.salt, self.position, self.before);
-        self.sums.extend_from_slice(&head[HEAD_LEN - 4..]);
-        let slot = BATCH_HEADER_LEN + HEAD_LEN * self.filled;
-        self.buffer.content_mut()[slot..slot + HEAD_LEN].copy_from_slice(&head);
-        self.buffer.extend(&head);
-        self.buffer.extend(payload);
-        self.filled += 1;
-        (offset + HEAD_LEN as u32, payload_crc)
-    }
-
-    /// Ends the batch: its bytes, padded to whole sectors, and the checksum to which the next batch is chained.
-    pub(crate) fn end(&mut self, trailer: &Trailer) -> (&[u8], u32) {
-        debug_assert_eq!(self.filled, self.count, "the table has a hole");
-        let table_crc = crc32c::crc32c(&self.sums);
-        let trailer_at = self.buffer.len();
-        self.trailer.clear();
-        trailer.encode(&mut self.trailer, table_crc);
-        self.buffer.extend(&self.trailer);
-        let total_len = self.buffer.len();
-        self.buffer.resize(padded(total_len));
-        let header = BatchHeader {
-            role: Role::Batch,
-            total_len: total_len as u32,
-            count: self.count as u32,
-            number: trailer.number,
-            durable_through: trailer.durable_through,
-            before: self.before,
-            // The header's own sector is never zero, whatever it will hold.
-            zero_sectors: self.buffer.content().get(super::SECTOR..).map_or(0, zero_sectors),
-            trailer_len: Trailer::len(trailer.vote.as_ref()) as u32,
-        };
-        let header = header.encode(self.salt, self.position);
-        let bytes = self.buffer.content_mut();
-        bytes[..BATCH_HEADER_LEN].copy_from_slice(&header);
-        let crc_at = total_len - TRAILER_END_LEN;
-        let body = &bytes[trailer_at..crc_at];
-        let crc = checksum(self.salt, self.position + trailer_at as u64, BatchHeader::crc(&header), body);
-        bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
-        (bytes, crc)
     }
 }

@@ -3,16 +3,17 @@
 
 mod batch;
 mod bytes_io;
+mod encoder;
 mod segment;
 mod segment_index;
 
 use raftwright_traits::crc32c;
 
 pub(crate) use batch::{
-    BATCH_HEADER_LEN, BatchHeader, Encoder, HEAD_LEN, Head, HeaderState, RecordKind, Role, Trailer, TrailerState,
-    header_state,
+    BATCH_HEADER_LEN, BatchHeader, HEAD_LEN, Head, HeaderState, RecordKind, Role, Trailer, TrailerState, header_state,
 };
 pub(crate) use bytes_io::{Fields, Writer as FieldWriter};
+pub(crate) use encoder::Encoder;
 pub(crate) use segment::{SegmentHeader, SegmentHeaderError};
 pub(crate) use segment_index::{IndexEntry, IndexRun, SegmentIndex};
 

@@ -103,6 +103,72 @@ fn a_batch_comes_back() {
     }
 }
 
+/// However long the records are, and wherever one piece of work of the encoder ends and the next begins: what comes out is header,
+/// table, records, trailer and padding, one behind the other, and the zero sectors are counted.
+#[test]
+fn a_batch_is_its_parts_one_behind_the_other() {
+    let mut random = 7u64;
+    let mut draw = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    let mut encoder = Encoder::new();
+    let (mut longest, mut most_zeros) = (0, 0);
+    for round in 0..600 {
+        let bound = [1, 40, 600, 1100, 20_000, 70_000][draw(6)];
+        let payloads: Vec<_> = (0..1 + draw(if bound > 10_000 { 8 } else { 300 }))
+            .map(|_| vec![if draw(3) == 0 { 0 } else { draw(256) as u8 }; draw(bound)])
+            .collect();
+        let vote = vec![0; [14, draw(40_000)][draw(2)]];
+        let trailer = Trailer { vote: Some(vote.clone().into()), ..trailer() };
+        let sum = payloads.iter().map(Vec::len).sum();
+        encoder.begin(payloads.len(), Encoder::batch_len(payloads.len(), sum, vote.len()), SALT, 4096, 9);
+        let mut offset = BATCH_HEADER_LEN + HEAD_LEN * payloads.len();
+        let (mut table, mut records, mut sums) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, payload) in (0..).zip(&payloads) {
+            let log_id = RawLogId { term: 3, node: (draw(2) == 0).then_some(index), index };
+            let placed = encoder.record(RecordKind::Entry, 7, log_id, payload);
+            let payload_crc = crc32c::crc32c(payload);
+            let (kind, len) = (RecordKind::Entry, payload.len() as u32);
+            let head = Head { kind, entry_kind: 7, offset: offset as u32, len, payload_crc, log_id };
+            let mut bytes = [0; HEAD_LEN];
+            head.encode(SALT, 4096, 9).write(&mut bytes);
+            assert_eq!(Head::decode(&bytes, SALT, 4096, 9), Some(head));
+            assert_eq!(placed, ((offset + HEAD_LEN) as u32, payload_crc));
+            table.extend(bytes);
+            sums.extend(&bytes[HEAD_LEN - 4..]);
+            records.extend(bytes);
+            records.extend(payload);
+            offset += HEAD_LEN + payload.len();
+        }
+        let mut end = Vec::new();
+        trailer.encode(&mut end, crc32c::crc32c(&sums));
+        let total_len = (offset + end.len()) as u32;
+        let mut whole = [vec![0; BATCH_HEADER_LEN], table, records, end.clone()].concat();
+        whole.resize(whole.len().next_multiple_of(SECTOR), 0);
+        let header = BatchHeader {
+            role: Role::Batch,
+            total_len,
+            count: payloads.len() as u32,
+            number: trailer.number,
+            durable_through: trailer.durable_through,
+            before: 9,
+            zero_sectors: whole.chunks(SECTOR).skip(1).filter(|sector| sector.iter().all(|byte| *byte == 0)).count()
+                as u32,
+            trailer_len: end.len() as u32,
+        };
+        whole[..BATCH_HEADER_LEN].copy_from_slice(&header.encode(SALT, 4096));
+        let body = &end[..end.len() - 12];
+        let crc = checksum(SALT, 4096 + offset as u64, Fields::new(&whole[52..]).u32(), body);
+        whole[total_len as usize - 12..][..4].copy_from_slice(&crc.to_le_bytes());
+        let (bytes, after) = encoder.end(&trailer);
+        assert!(bytes == whole && after == crc, "round {round}");
+        longest = longest.max(bytes.len());
+        most_zeros = most_zeros.max(header.zero_sectors);
+    }
+    assert!(longest > 300_000 && most_zeros > 100, "{longest} {most_zeros}");
+}
+
 /// A buffer of the usual length is used again; a longer one is let go when the next batch begins.
 #[test]
 fn one_long_batch_takes_no_memory_for_ever() {
