@@ -35,6 +35,13 @@ impl Memory {
         (memory, start)
     }
 
+    /// The same, of which all is there: the system gives memory when it is first written to, and that takes its time.
+    pub(crate) fn at_hand(len: usize) -> Self {
+        let mut memory = Self::of(len).0;
+        memory.bytes_mut().iter_mut().step_by(ALIGNMENT).for_each(|byte| *byte = 0);
+        memory
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Heap(bytes) => bytes,

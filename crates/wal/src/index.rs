@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::aligned::Memory;
 use crate::recent::Recent;
 use crate::record::{Extent, RawEntry, RawLogId};
 use crate::slots::Slots;
@@ -139,29 +140,45 @@ impl Index {
 
     /// Adds an entry behind the last, whose payload is on the media only. The caller has checked that its index is the next one.
     pub(crate) fn append(&mut self, id: RawLogId, slot: Slot) {
-        self.add(id, slot);
+        self.add([(id, slot)].into_iter());
         self.recent.clear();
     }
 
     /// Adds entries that are queued under this number and those that follow, and keeps their payloads. The caller has checked that
     /// their indexes are the next ones.
     pub(crate) fn append_queued(&mut self, entries: &Arc<Vec<RawEntry>>, number: u64) {
-        for (entry, number) in entries.iter().zip(number..) {
+        self.add(entries.iter().zip(number..).map(|(entry, number)| {
             let (place, len) = (Place::Queued(number), entry.payload.len() as u32);
-            self.add(entry.log_id, Slot { place, len, crc: 0, kind: entry.kind });
-        }
+            (entry.log_id, Slot { place, len, crc: 0, kind: entry.kind })
+        }));
         self.recent.append(Arc::clone(entries));
     }
 
-    fn add(&mut self, id: RawLogId, slot: Slot) {
-        if self.count() == 0 {
-            self.first = id.index;
-        }
-        debug_assert_eq!(self.first + self.count(), id.index, "entries are contiguous");
-        if self.runs.back().is_none_or(|run| (run.term, run.node) != (id.term, id.node)) {
-            self.runs.push_back(Run { first: id.index, term: id.term, node: id.node });
-        }
-        self.slots.push_back(slot);
+    /// True when memory for more entries will be needed before long.
+    pub(crate) fn lacks_spare(&self) -> bool {
+        self.slots.lacks_spare()
+    }
+
+    /// Takes memory for more entries.
+    pub(crate) fn take_spare(&mut self, memory: Memory) {
+        self.slots.take_spare(memory);
+    }
+
+    fn add(&mut self, entries: impl Iterator<Item = (RawLogId, Slot)>) {
+        let mut next = self.first.saturating_add(self.count());
+        let mut any = self.count() > 0;
+        let Self { first, runs, slots, .. } = self;
+        slots.extend(entries.map(|(id, slot)| {
+            if !std::mem::replace(&mut any, true) {
+                (*first, next) = (id.index, id.index);
+            }
+            debug_assert_eq!(next, id.index, "entries are contiguous");
+            next = next.wrapping_add(1);
+            if runs.back().is_none_or(|run| (run.term, run.node) != (id.term, id.node)) {
+                runs.push_back(Run { first: id.index, term: id.term, node: id.node });
+            }
+            slot
+        }));
     }
 
     /// Removes the entries from `from` on.

@@ -188,7 +188,7 @@ mod tests {
             let place = Place::Disk { segment: if own { SEGMENT } else { SEGMENT - 1 }, offset: index as u32 };
             log.append(id(index), Slot { place, len: 1, crc: 2, kind: 3 });
             if own {
-                ledger.append(id(index));
+                ledger.append(id(index), 1);
             }
         }
         let header = SegmentHeader {

@@ -35,16 +35,17 @@ impl Ledger {
         }
     }
 
-    /// An entry was written.
-    pub(crate) fn append(&mut self, id: RawLogId) {
+    /// So many entries were written that one leader proposed, this one the first.
+    pub(crate) fn append(&mut self, first: RawLogId, count: usize) {
+        let RawLogId { term, node, index } = first;
         if self.count == 0 {
-            self.first = id.index;
+            self.first = index;
             self.runs.clear();
         }
-        if self.runs.back().is_none_or(|run| (run.term, run.node) != (id.term, id.node)) {
-            self.runs.push_back(IndexRun { first: id.index, term: id.term, node: id.node });
+        if self.runs.back().is_none_or(|run| (run.term, run.node) != (term, node)) {
+            self.runs.push_back(IndexRun { first: index, term, node });
         }
-        self.count += 1;
+        self.count += count as u64;
     }
 
     fn truncate(&mut self, from: u64) {

@@ -539,7 +539,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
                 let place = Place::Disk { segment, offset: (batch.at + payload_at) as u32 };
                 let slot = Slot { place, len: head.len, crc: head.payload_crc, kind: head.entry_kind };
                 replay.index.append(head.log_id, slot);
-                replay.ledger.append(head.log_id);
+                replay.ledger.append(head.log_id, 1);
             }
             RecordKind::Truncate => replay.index.truncate(head.log_id.index),
             RecordKind::Purge => replay.index.purge(head.log_id, false),

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
-use crate::aligned::{AlignedBuffer, ZEROS_LEN, zeros};
+use crate::aligned::{AlignedBuffer, Memory, ZEROS_LEN, zeros};
 use crate::disk::{Disk, DiskFile};
 use crate::error::DiskError;
 use crate::format::SegmentHeader;
 use crate::log::Segment;
 use crate::recovery::segment_name;
+use crate::slots::Slots;
 
 /// Name of the segment that is being prepared.
 const SPARE: &str = "spare";
@@ -47,21 +48,28 @@ pub(crate) enum Spare<F> {
     Disputed,
 }
 
-/// Zeroes to be written by a thread that nobody waits for: the media writes them while batches are flushed.
-pub(crate) struct Chore<F> {
-    file: Arc<F>,
-    from: u64,
-    len: u64,
-    /// They are the last of their file, which is to be synced.
-    last: bool,
-    zeroed: SyncSender<io::Result<()>>,
+/// Work for a thread that nobody waits for.
+pub(crate) enum Chore<F> {
+    /// Zeroes to be written: the media writes them while batches are flushed.
+    Zero {
+        file: Arc<F>,
+        from: u64,
+        len: u64,
+        /// They are the last of their file, which is to be synced.
+        last: bool,
+        zeroed: SyncSender<io::Result<()>>,
+    },
+    /// Memory to be got from the system for entries to come.
+    Memory(SyncSender<Memory>),
 }
 
 impl<F: DiskFile> Chore<F> {
-    /// Does it.
+    /// Does it. Where nobody listens any more, nobody will use what came of it.
     pub(crate) fn run(self) {
-        // Nobody listens any more: then nobody will use the file.
-        let _ = self.zeroed.send(zero_step(&*self.file, self.from, self.len, self.last));
+        match self {
+            Self::Zero { file, from, len, last, zeroed } => drop(zeroed.send(zero_step(&*file, from, len, last))),
+            Self::Memory(made) => drop(made.send(Slots::make_spare())),
+        }
     }
 }
 
@@ -146,10 +154,10 @@ impl<F: DiskFile> Spare<F> {
                 Some(chores) => {
                     let len = chore_len(wanted - done, step as u64).min(size - done);
                     let (zeroed, until) = (sync_channel(1), done + len);
-                    let chore =
-                        Chore { file: Arc::clone(&file), from: done, len, last: until == size, zeroed: zeroed.0 };
+                    let (last, zeroed, made) = (until == size, zeroed.0, zeroed.1);
+                    let chore = Chore::Zero { file: Arc::clone(&file), from: done, len, last, zeroed };
                     match chores.try_send(chore) {
-                        Ok(()) => (Self::Zeroing { file, size, until, used, zeroed: zeroed.1 }, false),
+                        Ok(()) => (Self::Zeroing { file, size, until, used, zeroed: made }, false),
                         Err(_) => (Self::Growing { file, size, done, used }, false),
                     }
                 }
@@ -286,7 +294,7 @@ mod tests {
         while !matches!(spare, Spare::Ready { .. }) {
             spare = spare.step(&disk, wal, size, size, 4096, Some(&chores)).0;
             if let Ok(chore) = jobs.try_recv() {
-                assert!(chore.len <= MAX && chore.from % 4096 == 0);
+                assert!(matches!(chore, Chore::Zero { len: ..=MAX, from, .. } if from % 4096 == 0));
                 assert_eq!(spare.ready_size(), None, "somebody writes to it");
                 pieces += 1;
                 chore.run();

@@ -14,6 +14,10 @@ const SHORT_LEN: std::ops::RangeInclusive<u64> = 256..=2048;
 const LONG_FROM: u64 = 16 * 2048;
 /// Slots of a long piece: as many as have room in a huge page, which takes one fault where small ones take 512.
 const LONG_LEN: u64 = (2 << 20) / SLOT_LEN as u64;
+/// Bytes of a long piece.
+const LONG_BYTES: usize = LONG_LEN as usize * SLOT_LEN;
+/// From how many entries on there is memory for a long piece before it is needed.
+const SPARE_FROM: u64 = LONG_FROM / 2;
 
 type Packed = [u8; SLOT_LEN];
 
@@ -58,9 +62,20 @@ impl Piece {
         Self { begin, room, memory: Memory::of(room as usize * SLOT_LEN).0 }
     }
 
+    fn long(begin: u64, memory: Memory) -> Self {
+        Self { begin, room: LONG_LEN, memory }
+    }
+
     fn get(&self, position: u64) -> Option<&Packed> {
         let (slots, _) = self.memory.bytes().as_chunks();
         slots.get((position - self.begin) as usize)
+    }
+
+    /// The places from this position on.
+    fn from(&mut self, position: u64) -> &mut [Packed] {
+        let (slots, _) = self.memory.bytes_mut().as_chunks_mut();
+        let room = slots.len().min(self.room as usize);
+        slots.get_mut((position - self.begin) as usize..room).unwrap_or(&mut [])
     }
 
     fn get_mut(&mut self, position: u64) -> Option<&mut Packed> {
@@ -77,6 +92,8 @@ pub(crate) struct Slots {
     /// Positions of the first slot, and behind the last. They are no indexes of entries: nobody counts from where.
     begin: u64,
     end: u64,
+    /// Memory for the next long piece.
+    spare: Option<Memory>,
 }
 
 impl Slots {
@@ -120,15 +137,46 @@ impl Slots {
         }
     }
 
-    pub(crate) fn push_back(&mut self, slot: Slot) {
-        if self.pieces.back().is_none_or(|last| self.end - last.begin == last.room) {
-            let len = self.len();
-            let room = if len < LONG_FROM { len.clamp(*SHORT_LEN.start(), *SHORT_LEN.end()) } else { LONG_LEN };
-            self.pieces.push_back(Piece::new(self.end, room));
+    /// Adds slots behind the last.
+    pub(crate) fn extend(&mut self, slots: impl IntoIterator<Item = Slot>) {
+        let mut slots = slots.into_iter().peekable();
+        while slots.peek().is_some() {
+            if self.pieces.back().is_none_or(|last| self.end - last.begin == last.room) {
+                let len = self.len();
+                self.pieces.push_back(if len < LONG_FROM {
+                    Piece::new(self.end, len.clamp(*SHORT_LEN.start(), *SHORT_LEN.end()))
+                } else {
+                    let memory = self.spare.take().unwrap_or_else(|| Memory::of(LONG_BYTES).0);
+                    Piece::long(self.end, memory)
+                });
+            }
+            let Some(last) = self.pieces.back_mut() else { return };
+            let free = last.from(self.end);
+            for (place, slot) in free.iter_mut().zip(slots.by_ref()) {
+                *place = slot.pack();
+                self.end += 1;
+            }
         }
-        if let Some(place) = self.pieces.back_mut().and_then(|last| last.get_mut(self.end)) {
-            *place = slot.pack();
-            self.end += 1;
+    }
+
+    /// True when a long piece will be needed before long, and there is no memory for it. To get that from the system can take
+    /// milliseconds; who adds a slot should not have to wait so long.
+    pub(crate) fn lacks_spare(&self) -> bool {
+        let Some(last) = self.pieces.back().filter(|_| self.spare.is_none() && self.len() >= SPARE_FROM) else {
+            return false;
+        };
+        last.room < LONG_LEN || self.end - last.begin > LONG_LEN / 2
+    }
+
+    /// Memory for a long piece, all of it at hand.
+    pub(crate) fn make_spare() -> Memory {
+        Memory::at_hand(LONG_BYTES)
+    }
+
+    /// Takes it for the next long piece.
+    pub(crate) fn take_spare(&mut self, memory: Memory) {
+        if self.len() >= SPARE_FROM {
+            self.spare = Some(memory);
         }
     }
 
@@ -138,22 +186,26 @@ impl Slots {
         while self.pieces.back().is_some_and(|last| last.begin >= self.end) {
             self.pieces.pop_back();
         }
-        self.clear_if_empty();
+        self.give_back();
     }
 
     /// Removes the first `count`.
     pub(crate) fn remove_first(&mut self, count: u64) {
         self.begin = self.end.min(self.begin.saturating_add(count));
         while self.pieces.front().is_some_and(|first| first.begin + first.room <= self.begin) {
-            self.pieces.pop_front();
+            let gone = self.pieces.pop_front().filter(|gone| gone.room == LONG_LEN);
+            self.spare = self.spare.take().or(gone.map(|gone| gone.memory));
         }
-        self.clear_if_empty();
+        self.give_back();
     }
 
     /// What was long gives its memory back.
-    fn clear_if_empty(&mut self) {
+    fn give_back(&mut self) {
         if self.is_empty() {
             self.pieces.clear();
+        }
+        if self.len() < SPARE_FROM {
+            self.spare = None;
         }
     }
 }
@@ -192,11 +244,13 @@ mod tests {
             let long = step % 500 == 100;
             match if long { 0 } else { draw(4) } {
                 0 | 1 => {
-                    for _ in 0..if long { 300_000 } else { draw(3000) } {
-                        let number = draw(1 << 31);
-                        slots.push_back(slot(number));
-                        row.push_back(number);
+                    let more: Vec<_> = (0..if long { 300_000 } else { draw(3000) }).map(|_| draw(1 << 31)).collect();
+                    // In pieces of any length, one at a time among them.
+                    let most = 1 << draw(12);
+                    for piece in more.chunks(most) {
+                        slots.extend(piece.iter().copied().map(slot));
                     }
+                    row.extend(more);
                 }
                 2 => {
                     let kept = (row.len() as u64).saturating_sub(draw(2000));
@@ -229,18 +283,59 @@ mod tests {
         slots.remove_first(u64::MAX);
         assert!(slots.is_empty() && slots.pieces.is_empty());
         slots.truncate(5);
-        slots.push_back(slot(7));
+        slots.extend([slot(7)]);
         assert_eq!((slots.len(), slots.get(0)), (1, Some(slot(7))));
+    }
+
+    /// Before a long piece is needed there is memory for it: what was asked for, or what a piece before it had. A row that has
+    /// become short keeps none.
+    #[test]
+    fn memory_is_there_before_it_is_needed() {
+        let mut slots = Slots::default();
+        let mut asked = Vec::new();
+        for number in 0..4 * LONG_LEN {
+            slots.extend([slot(number)]);
+            if slots.lacks_spare() {
+                asked.push(number + 1);
+                slots.take_spare(Slots::make_spare());
+            }
+        }
+        let long = |at: u64| LONG_FROM + at * LONG_LEN;
+        assert!((SPARE_FROM..long(0)).contains(&asked[0]), "{asked:?}");
+        for (at, asked) in (0..).zip(&asked[1..]) {
+            assert!((long(at) + LONG_LEN / 2..long(at + 1)).contains(asked), "{asked}");
+        }
+        assert_eq!(asked.len(), 5);
+        // One that moves on asks for no more: what goes in front comes again behind.
+        let mine = |slots: &Slots| {
+            let pieces = slots.pieces.iter().filter(|piece| piece.room == LONG_LEN).map(|piece| &piece.memory);
+            pieces.chain(&slots.spare).map(|memory| memory.bytes().as_ptr()).collect::<std::collections::BTreeSet<_>>()
+        };
+        let before = mine(&slots);
+        for number in 0..4 * LONG_LEN {
+            slots.extend([slot(number)]);
+            slots.remove_first(1);
+            assert!(!slots.lacks_spare() || slots.spare.is_none());
+        }
+        assert!(mine(&slots).is_subset(&before));
+        slots.truncate(SPARE_FROM);
+        assert!(slots.spare.is_some() || slots.lacks_spare());
+        slots.truncate(SPARE_FROM - 1);
+        slots.take_spare(Slots::make_spare());
+        assert!(slots.spare.is_none() && !slots.lacks_spare());
     }
 
     /// A log takes as much memory as it is long, however long it was.
     #[test]
     fn memory_is_given_back() {
-        let taken = |slots: &Slots| slots.pieces.iter().map(|piece| piece.memory.bytes().len()).sum::<usize>();
+        let taken = |slots: &Slots| {
+            let memory = slots.pieces.iter().map(|piece| &piece.memory).chain(&slots.spare);
+            memory.map(|memory| memory.bytes().len()).sum::<usize>()
+        };
         let mut slots = Slots::default();
         assert_eq!(taken(&slots), 0);
         for number in 0..1_000_000u64 {
-            slots.push_back(slot(number));
+            slots.extend([slot(number)]);
         }
         assert!(taken(&slots) < 1_000_000 * SLOT_LEN + (3 << 20), "{}", taken(&slots));
         slots.remove_first(999_000);
@@ -248,18 +343,18 @@ mod tests {
         // A piece of which nothing is left goes at once, not with the next one.
         let behind = slots.pieces.front().map(|piece| piece.begin + piece.room - slots.begin).unwrap();
         for number in 0..=behind - slots.len() {
-            slots.push_back(slot(number));
+            slots.extend([slot(number)]);
         }
         assert_eq!(slots.pieces.len(), 2);
         slots.remove_first(behind);
         assert_eq!((slots.len(), slots.pieces.len()), (1, 1));
         slots.truncate(0);
         for number in 999_000..1_000_000u64 {
-            slots.push_back(slot(number));
+            slots.extend([slot(number)]);
         }
         // One that moves on stays as short as it is.
         for number in 0..1_000_000u64 {
-            slots.push_back(slot(number));
+            slots.extend([slot(number)]);
             slots.remove_first(1);
         }
         assert!(slots.len() == 1000 && taken(&slots) < 200 << 10, "{}", taken(&slots));

@@ -7,10 +7,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use bytes::Bytes;
 
+use crate::aligned::Memory;
 use crate::answers::{Answers, tell_all};
 use crate::data_dir::{DataDir, LogRight};
 use crate::disk::{Disk, DiskFile};
@@ -23,7 +24,7 @@ use crate::ledger::Ledger;
 use crate::log::{Completion, Log, Phase, Queued, Segment, Shared, State, Work};
 use crate::metrics::Counters;
 use crate::options::WalOptions;
-use crate::record::{Extent, RawLogId};
+use crate::record::{Extent, RawEntry, RawLogId};
 use crate::recovery::{Indexes, Recovered, recover, segment_name, sole_sector};
 use crate::segments::{Chore, Spare, make_segment, remove_leftovers};
 
@@ -99,6 +100,8 @@ pub struct Writer<D: Disk, T: Completion> {
     spare: Spare<D::File>,
     /// Takes the zeroes of the next segment; without it, whoever calls [`housekeep`](Self::housekeep) writes them.
     chores: Option<SyncSender<Chore<D::File>>>,
+    /// Where memory for entries to come will arrive, if it was asked for.
+    memory: Option<Receiver<Memory>>,
     /// Tells callers of batches that are durable; without it, [`complete`](Self::complete) tells them all.
     answers: Option<Arc<Answers<T>>>,
     indexes: IndexJobs<D::File>,
@@ -212,6 +215,7 @@ pub fn open<D: Disk, T: Completion>(dir: Arc<DataDir<D>>, options: WalOptions) -
         placed: Vec::new(),
         spare: Spare::None,
         chores: None,
+        memory: None,
         answers: None,
         marked: false,
         must_roll: before.is_none(),
@@ -408,7 +412,23 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         if self.step != Step::Idle || self.require_running().is_err() {
             return false;
         }
+        self.fetch_memory();
         self.remove_purged() || !self.is_closing() && (self.catch_up() || self.prepare() || self.write_index())
+    }
+
+    /// Has memory for entries to come got from the system by the thread that takes chores, if there is one.
+    fn fetch_memory(&mut self) {
+        match self.memory.as_ref().map(Receiver::try_recv) {
+            Some(Err(TryRecvError::Empty)) => return,
+            Some(Ok(memory)) => self.shared.lock().index.take_spare(memory),
+            None | Some(Err(TryRecvError::Disconnected)) => {}
+        }
+        self.memory = None;
+        if let Some(chores) = self.chores.as_ref().filter(|_| self.shared.lock().index.lacks_spare()) {
+            let (made, memory) = sync_channel(1);
+            // Should the thread be busy, there is a next time.
+            self.memory = chores.try_send(Chore::Memory(made)).is_ok().then_some(memory);
+        }
     }
 
     fn is_closing(&self) -> bool {
@@ -543,11 +563,14 @@ impl<D: Disk, T: Completion> Writer<D, T> {
                     self.encoder.record(RecordKind::Vote, 0, NO_ID, vote);
                 }
                 Work::Append { entries, number } => {
+                    let leader = |entry: &RawEntry| (entry.log_id.term, entry.log_id.node);
+                    for run in entries.chunk_by(|one, next| leader(one) == leader(next)) {
+                        run.first().into_iter().for_each(|first| self.active.ledger.append(first.log_id, run.len()));
+                    }
                     for (entry, number) in entries.iter().zip(*number..) {
                         let (offset, crc) =
                             self.encoder.record(RecordKind::Entry, entry.kind, entry.log_id, &entry.payload);
                         let offset = position as u32 + offset;
-                        self.active.ledger.append(entry.log_id);
                         self.placed.push(Placed { index: entry.log_id.index, number, offset, crc });
                     }
                 }

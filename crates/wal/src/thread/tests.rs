@@ -275,6 +275,30 @@ fn nobody_is_forgotten_behind_a_panic_when_the_log_ends() {
 
 /// Whoever waits is woken by the first ring behind what it waits for, however the two fall together.
 #[test]
+fn memory_for_entries_to_come_is_got_by_another_thread() {
+    let dir = DataDir::open(SimDisk::new(1), Path::new("/node"), DataDirOptions { node_id: 1, random: 42 }).unwrap();
+    let Opened { log, mut writer, .. } = open::<_, Token>(Arc::new(dir), WalOptions::default()).unwrap();
+    let (chores, jobs) = sync_channel(1);
+    writer.hand_chores_to(chores);
+    let mut add = |entries: std::ops::Range<u64>| {
+        let entry =
+            |index| RawEntry { kind: 0, log_id: RawLogId { term: 0, node: None, index }, payload: Bytes::new() };
+        submit(&log, Op::Append(entries.map(entry).collect()), Token(Box::new(|result| assert!(result.is_ok()))));
+        writer.run_batch().unwrap();
+        writer.housekeep();
+        log.shared.lock().index.lacks_spare()
+    };
+    assert!(!add(1..16_000), "a short log needs none");
+    assert!(add(16_000..17_000) && add(17_000..17_001), "it comes later");
+    for job in jobs.try_iter() {
+        job.run();
+    }
+    assert!(!add(17_001..17_002));
+    drop(jobs);
+    assert!((1..=100).any(|at| add(17_002 * at..17_002 * (at + 1))), "nobody gets it any more, and the log goes on");
+}
+
+#[test]
 fn nobody_misses_a_bell() {
     const ROUNDS: usize = 20_000;
     const WAITING: usize = 3;
