@@ -81,7 +81,7 @@ struct Options {
 
 fn options(args: &[String]) -> Result<Options, String> {
     let mut options =
-        Options { rounds: 9, measured: Duration::from_millis(300), dir: ".".into(), only: Vec::new(), load: None };
+        Options { rounds: 15, measured: Duration::from_millis(300), dir: ".".into(), only: Vec::new(), load: None };
     let mut args = args.iter();
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
