@@ -190,8 +190,9 @@ pub struct DemoArgs {
     #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u64).range(1..),
           conflicts_with_all = ["big_snapshot", "memory_run"])]
     pub snapshot_every: Option<u64>,
-    /// The servers' election timeout, like 150ms, with a heartbeat every fifth of it; without it, --soak takes 1s
-    #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with_all = ["big_snapshot", "memory_run"])]
+    /// The servers' election timeout, like 150ms, with a heartbeat every fifth of it; without it, --soak and --big-snapshot
+    /// take 1s
+    #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with = "memory_run")]
     pub election_timeout: Option<Duration>,
 }
 

@@ -18,7 +18,7 @@ use crate::client::{Client, WriteCondition};
 use crate::demo::cluster::{Cluster, Endpoints};
 use crate::demo::proxy::Proxy;
 use crate::demo::story::Story;
-use crate::demo::{Interrupts, PATIENCE, POLL};
+use crate::demo::{CALM, Interrupts, PATIENCE, POLL, flags};
 use crate::limits::VALUE_BYTES_MAX;
 
 /// How large a value is of which there are many.
@@ -54,15 +54,10 @@ pub(super) async fn run(args: &DemoArgs, bytes: u64) -> Result<(), Failure> {
     let mut interrupts = Interrupts::new()?;
     let story = Story::new();
     let rate = args.snapshot_rate.unwrap_or(RATE_DEFAULT);
-    let flags = [
-        "--snapshot-every=1000000000".to_owned(),
-        "--snapshot-log-keep=0".to_owned(),
-        // A machine that is busy with other things may let a server wait for a third of a second.
-        "--heartbeat-interval=100ms".to_owned(),
-        "--election-timeout=1s".to_owned(),
-        format!("--snapshot-rate={rate}"),
-    ];
-    let mut cluster = Cluster::new(3, flags.to_vec())?;
+    let mut flags = flags(args, Some(CALM));
+    flags.extend(["--snapshot-every=1000000000".to_owned(), "--snapshot-log-keep=0".to_owned()]);
+    flags.push(format!("--snapshot-rate={rate}"));
+    let mut cluster = Cluster::new(3, flags)?;
     let outcome = tokio::select! {
         biased;
         () = interrupts.next() => Err(Failure::interrupted()),

@@ -15,17 +15,8 @@ use crate::demo::cluster::{Cluster, Endpoints};
 use crate::demo::memory::Curve;
 use crate::demo::story::Story;
 use crate::demo::versions::{Versions, Wrong};
-use crate::demo::{CLIENTS, Interrupts, PATIENCE, POLL, flags};
+use crate::demo::{CALM, CLIENTS, Interrupts, PATIENCE, POLL, flags};
 use crate::limits::SCAN_PAIRS_MAX;
-
-/// It is to be found out whether snapshots, kills and load cause an election, not whether a machine that is busy with other
-/// things lets a server wait for a third of a second: this is taken where nothing else is asked for.
-const TIMING: [&str; 2] = ["--heartbeat-interval=100ms", "--election-timeout=1s"];
-
-fn timing(args: &DemoArgs) -> Vec<String> {
-    // As asked for, it stands among the other flags.
-    if args.election_timeout.is_some() { Vec::new() } else { TIMING.map(str::to_owned).to_vec() }
-}
 
 /// How many keys are written over and over.
 const KEYS: u64 = 6_400;
@@ -64,7 +55,7 @@ struct Outcome {
 pub(super) async fn run(args: &DemoArgs, length: Duration) -> Result<(), Failure> {
     let mut interrupts = Interrupts::new()?;
     let story = Story::new();
-    let mut cluster = Cluster::new(3, [flags(args), timing(args)].concat())?;
+    let mut cluster = Cluster::new(3, flags(args, Some(CALM)))?;
     let outcome = tokio::select! {
         biased;
         () = interrupts.next() => Err(Failure::interrupted()),
@@ -107,7 +98,7 @@ async fn play(args: &DemoArgs, length: Duration, cluster: &mut Cluster, story: &
     story.plain(&format!(
         "3 servers on this machine, {CLIENTS} clients for {} s, a snapshot {every}; {}; files in {}\n",
         length.as_secs(),
-        [flags(args), timing(args)].concat().join(" "),
+        flags(args, Some(CALM)).join(" "),
         cluster.directory().display()
     ));
     cluster.start_all().await?;

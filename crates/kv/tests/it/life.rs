@@ -210,14 +210,18 @@ fn demo(args: &[&str]) -> String {
 
 #[test]
 fn a_short_soak_ends_well() {
-    let last = demo(&["--soak", "16s", "--snapshot-every", "500"]);
+    // An election shows that a leader was not heard although it runs. A machine that stands still for a second or two is not to
+    // look like that.
+    let last = demo(&["--soak", "16s", "--snapshot-every", "500", "--election-timeout", "10s"]);
     assert_eq!(last, "lost: 0  wrong: 0  elections: 0  panics: 0  memory: flat");
 }
 
 #[test]
 fn a_snapshot_arrives_over_a_link_that_is_cut() {
-    // How long writes take is no matter of a test: the machine may be busy with others.
-    let last = demo(&["--big-snapshot", "24MiB", "--cuts", "5", "--snapshot-rate", "64MiB", "--no-latency-bound"]);
+    // How long writes take is no matter of a test: the machine may be busy with others. And it is the first leader that builds
+    // the snapshot: whoever is elected because the machine stood still has none to send.
+    let args = ["--big-snapshot", "24MiB", "--cuts", "5", "--snapshot-rate", "64MiB", "--no-latency-bound"];
+    let last = demo(&[&args[..], &["--election-timeout", "10s"]].concat());
     assert!(last.starts_with("p99 without: "), "{last}");
 }
 
