@@ -36,12 +36,34 @@ pub(crate) fn refused(args: &[String]) -> (i32, String) {
     (output.status.code().unwrap_or(-1), stderr.lines().last().unwrap_or_default().to_owned())
 }
 
-/// Asks again until it is so, for a minute at most.
-pub(crate) fn until(so: &mut dyn FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !so() {
-        assert!(Instant::now() < deadline, "it does not come about");
+/// A bound on waiting for what must happen. Reaching it fails a test; nothing depends on its length.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Looks again until it is so; `Err` says what was seen instead.
+pub(crate) fn until(so: &mut dyn FnMut() -> Result<(), String>) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(seen) = so() {
+        assert!(Instant::now() < deadline, "it does not come about within {PATIENCE:?}; last seen: {seen}");
     }
+}
+
+/// Runs it, and returns how it ended and what it said: for messages.
+pub(crate) fn said(args: &[&str]) -> String {
+    let output = run(args);
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    format!("{args:?} ended with {:?}: {stdout}{stderr}", output.status.code())
+}
+
+/// Gives a command that may be given twice until it succeeds, and returns its output.
+pub(crate) fn insist(args: &[&str]) -> String {
+    let mut done = String::new();
+    until(&mut || {
+        let output = run(args);
+        done = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (code, stderr) = (output.status.code(), String::from_utf8_lossy(&output.stderr));
+        if output.status.success() { Ok(()) } else { Err(format!("{args:?} ended with {code:?}: {stderr}")) }
+    });
+    done
 }
 
 /// A running server.

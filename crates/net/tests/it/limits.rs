@@ -171,7 +171,7 @@ async fn a_chunk_beyond_the_bound_is_cut_as_the_bound_says() {
     let mut network = TcpNetworkFactory::<Config>::new(dialer).new_client(2, &BasicNode::new(&address)).await;
     let bytes = noise(SNAPSHOT_PIECE_BYTES_MAX + 1, 1);
     let request = request(1, 3, 9, bytes.clone(), &Arc::new(Disk::default()));
-    let option = RPCOption { timeout: Span::from_secs(20) };
+    let option = RPCOption { timeout: Span::from_secs(120) };
     let sent = network.full_snapshot(request, option).await.unwrap();
     assert_eq!(sent.outcome, InstallOutcome::<Config>::Installed);
     assert_eq!(handler.service().last_installed(), bytes);
@@ -282,7 +282,7 @@ async fn a_snapshot_with_too_long_an_id_is_not_sent() {
     let (address, server) = serve(open_gate(node(2)), Limits::default(), Echo::new()).await;
     let mut factory = TcpNetworkFactory::<Config>::new(dialer(node(1)));
     let mut network = factory.new_client(2, &BasicNode::new(&address)).await;
-    let option = RPCOption { timeout: Span::from_secs(20) };
+    let option = RPCOption { timeout: Span::from_secs(120) };
     let mut rpc = request(1, 5, 40, noise(10, 1), &Arc::default());
     Arc::get_mut(&mut rpc.snapshot).unwrap().meta.snapshot_id = "x".repeat(SNAPSHOT_ID_LEN_MAX + 1);
     let error = network.full_snapshot(rpc, option).await.unwrap_err();

@@ -25,7 +25,7 @@ raftwright_traits::declare_raft_types!(
     pub(crate) Config: D = Bytes, R = Bytes
 );
 
-const OPTION: RPCOption = RPCOption { timeout: Span::from_secs(20) };
+const OPTION: RPCOption = RPCOption { timeout: Span::from_secs(120) };
 
 fn me(id: u64) -> Identity<u64> {
     Identity { id, incarnation: Some(Incarnation(id * 100)) }
@@ -216,6 +216,10 @@ async fn a_stream_gives_up_a_peer_that_does_not_answer_in_time_and_late_answers_
     let stuck = Arc::new(Stuck { let_go: tokio::sync::Semaphore::new(0), inner: Arc::clone(&inner) });
     let (address, server) = serve(open_gate(node(2)), Limits::default(), Arc::clone(&stuck)).await;
     let mut network = TcpNetworkFactory::<Config>::new(dialer(node(1))).new_client(2, &BasicNode::new(address)).await;
+    // The connection is there, so that the time runs out for want of answers alone.
+    stuck.let_go.add_permits(1);
+    network.append_entries(append(1, 0, &[]), OPTION).await.unwrap();
+    stuck.let_go.forget_permits(1);
     let requests = Requests::default();
     requests.0.lock().unwrap().extend([Some(append(1, 0, &[])), Some(append(1, 1, &[]))]);
     let mut answers = network.stream_append(requests, RPCOption { timeout: Span::from_millis(50) });
@@ -312,6 +316,10 @@ async fn a_connection_with_an_unanswered_call_is_not_kept() {
     let (address, server) = serve(open_gate(node(2)), Limits::default(), Arc::clone(&stuck)).await;
     let mut factory = TcpNetworkFactory::<Config>::new(dialer(node(1)));
     let mut network = factory.new_client(2, &BasicNode::new(address.clone())).await;
+    // The connection is there, so that the time runs out for want of an answer alone.
+    stuck.let_go.add_permits(1);
+    network.vote(vote_request(), OPTION).await.unwrap();
+    stuck.let_go.forget_permits(1);
     let short = RPCOption { timeout: Span::from_millis(50) };
     assert_eq!(network.vote(vote_request(), short).await.unwrap_err(), RPCError::Timeout);
     drop(network);

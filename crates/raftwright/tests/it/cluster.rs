@@ -2,19 +2,19 @@
 
 use raftwright::{Client, RequestError};
 
-use crate::tally::{Tally, add, catch_up, led_by_one, three};
+use crate::tally::{PATIENCE, Tally, add, catch_up, leader_of, led_by_one, patient_client, three};
 
 #[tokio::test]
 async fn what_is_written_can_be_read_at_every_server() {
     let cluster = three().await;
-    let client = cluster.client();
+    let client = patient_client(&cluster);
     assert_eq!(client.write(add("a", 2)).await.unwrap(), 2);
     assert_eq!(client.write(add("a", 3)).await.unwrap(), 5);
     assert_eq!(client.read("a".into()).await.unwrap(), 5);
-    let leader = cluster.leader().await.unwrap();
+    let leader = leader_of(&cluster).await;
     for id in cluster.running() {
         let server = cluster.server(id).unwrap();
-        assert_eq!(server.client().read("a".into()).await.unwrap(), 5, "through server {id}");
+        assert_eq!(server.client().with_deadline(PATIENCE).read("a".into()).await.unwrap(), 5, "through server {id}");
         catch_up(server, cluster.server(leader).unwrap()).await;
         assert_eq!(server.stale("a".into()).await.unwrap(), 5, "server {id}'s own copy");
     }
@@ -25,7 +25,7 @@ async fn what_is_written_can_be_read_at_every_server() {
 #[tokio::test]
 async fn a_server_that_does_not_lead_says_who_does() {
     let cluster = led_by_one().await;
-    cluster.client().write(add("a", 1)).await.unwrap();
+    patient_client(&cluster).write(add("a", 1)).await.unwrap();
     let leader = 1;
     let server = cluster.server(2).unwrap();
     server.raft().wait(None).current_leader(leader, "the follower knows").await.unwrap();
@@ -44,13 +44,13 @@ async fn a_server_that_does_not_lead_says_who_does() {
 #[tokio::test]
 async fn writes_go_on_when_the_leader_stops_and_it_comes_back_with_its_data() {
     let mut cluster = three().await;
-    let client = cluster.client();
+    let client = patient_client(&cluster);
     assert_eq!(client.write(add("a", 1)).await.unwrap(), 1);
-    let first = cluster.leader().await.unwrap();
+    let first = leader_of(&cluster).await;
     let incarnation = cluster.server(first).unwrap().incarnation();
     cluster.stop(first).await.unwrap();
     assert_eq!(client.write(add("a", 1)).await.unwrap(), 2);
-    let second = cluster.leader().await.unwrap();
+    let second = leader_of(&cluster).await;
     assert_ne!(first, second);
 
     cluster.start(first).await.unwrap();
@@ -65,7 +65,7 @@ async fn writes_go_on_when_the_leader_stops_and_it_comes_back_with_its_data() {
 #[tokio::test]
 async fn nothing_is_lost_when_all_stop_and_start() {
     let mut cluster = three().await;
-    let client = cluster.client();
+    let client = patient_client(&cluster);
     for _ in 0..20 {
         client.write(add("a", 1)).await.unwrap();
     }
@@ -89,7 +89,7 @@ async fn many_writers_on_one_client_lose_and_double_nothing_when_the_leader_stop
     const WRITERS: u64 = 64;
     const WRITES: u64 = 30;
     let mut cluster = three().await;
-    let client = cluster.client();
+    let client = patient_client(&cluster);
     client.write(add("total", 0)).await.unwrap();
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
@@ -102,7 +102,7 @@ async fn many_writers_on_one_client_lose_and_double_nothing_when_the_leader_stop
             }
         });
     }
-    let leader = cluster.leader().await.unwrap();
+    let leader = leader_of(&cluster).await;
     cluster.stop(leader).await.unwrap();
     cluster.start(leader).await.unwrap();
     while let Some(done) = writers.join_next().await {
@@ -116,7 +116,7 @@ async fn many_writers_on_one_client_lose_and_double_nothing_when_the_leader_stop
 async fn a_cluster_of_one_serves() {
     crate::logs::capture();
     let mut cluster = raftwright::Cluster::<Tally>::local(1).await.unwrap();
-    let client = cluster.client();
+    let client = patient_client(&cluster);
     assert_eq!(client.write(add("a", 1)).await.unwrap(), 1);
     cluster.stop(1).await.unwrap();
     cluster.start(1).await.unwrap();
@@ -127,7 +127,7 @@ async fn a_cluster_of_one_serves() {
 async fn one_address_is_enough_to_find_the_leader() {
     let cluster = three().await;
     for id in 1..=3 {
-        let client = Client::<Tally>::connect([cluster.addr(id).unwrap()]);
+        let client = Client::<Tally>::connect([cluster.addr(id).unwrap()]).with_deadline(PATIENCE);
         client.write(add("a", 1)).await.unwrap();
         let members = client.members().await.unwrap();
         assert_eq!(members.members.iter().map(|m| m.id).collect::<Vec<_>>(), [1, 2, 3]);
@@ -143,7 +143,7 @@ fn shutdown_leaves_no_task_and_no_lock() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let mut cluster = raftwright::Cluster::<Tally>::local(3).await.unwrap();
-        let client = cluster.client();
+        let client = patient_client(&cluster);
         client.write(add("a", 1)).await.unwrap();
         for id in 1..=3 {
             cluster.stop(id).await.unwrap();
@@ -158,7 +158,7 @@ fn shutdown_leaves_no_task_and_no_lock() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(crate::tally::PATIENCE, quiet).await.unwrap();
+        tokio::time::timeout(PATIENCE, quiet).await.unwrap();
     });
 }
 
@@ -169,7 +169,7 @@ fn dropping_a_cluster_ends_it() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let cluster = raftwright::Cluster::<Tally>::local(3).await.unwrap();
-        cluster.client().write(add("a", 1)).await.unwrap();
+        patient_client(&cluster).write(add("a", 1)).await.unwrap();
         let dir = cluster.data_dir(1);
         drop(cluster);
         assert!(!dir.exists());
@@ -179,6 +179,6 @@ fn dropping_a_cluster_ends_it() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(crate::tally::PATIENCE, quiet).await.unwrap();
+        tokio::time::timeout(PATIENCE, quiet).await.unwrap();
     });
 }

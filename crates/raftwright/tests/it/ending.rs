@@ -38,7 +38,7 @@ fn a_shutdown_that_is_given_up_goes_on() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let server = alone(&dir).start(Tally::default()).await.unwrap();
-        server.client().write(add("a", 1)).await.unwrap();
+        server.client().with_deadline(PATIENCE).write(add("a", 1)).await.unwrap();
         {
             let mut given_up = pin!(server.shutdown());
             let mut cx = Context::from_waker(Waker::noop());
@@ -118,7 +118,7 @@ fn a_start_that_is_given_up_leaves_nothing_running() {
         }
         assert!(given_up >= 3, "{given_up}");
         let server = started.unwrap();
-        server.client().write(add("a", 1)).await.unwrap();
+        server.client().with_deadline(PATIENCE).write(add("a", 1)).await.unwrap();
         server.shutdown().await;
         quiet().await;
     });

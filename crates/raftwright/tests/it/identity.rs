@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use raftwright::{Client, ClientError, Outcome, RequestError, Server};
 
 use crate::logs::line_with;
-use crate::tally::{Tally, add, all_bound, insist, three};
+use crate::tally::{PATIENCE, Tally, add, all_bound, insist, leader_of, patient_client, three};
 
 #[tokio::test]
 async fn a_wiped_server_under_its_old_id_is_refused_and_told_why() {
     let mut cluster = three().await;
-    let client = cluster.client();
+    let client = patient_client(&cluster);
     client.write(add("a", 1)).await.unwrap();
-    let leader = cluster.leader().await.unwrap();
+    let leader = leader_of(&cluster).await;
     all_bound(cluster.server(leader).unwrap()).await;
     let victim = cluster.running().into_iter().find(|id| *id != leader).unwrap();
     let known = cluster.server(victim).unwrap().incarnation();
@@ -36,14 +36,14 @@ async fn a_wiped_server_under_its_old_id_is_refused_and_told_why() {
     let others: BTreeSet<u64> = cluster.running().into_iter().filter(|id| *id != victim).collect();
     insist(async || client.change_membership(others.clone(), false).await).await;
     insist(async || client.add_learner(victim, cluster.addr(victim).unwrap()).await).await;
-    let leader = cluster.server(cluster.leader().await.unwrap()).unwrap();
+    let leader = cluster.server(leader_of(&cluster).await).unwrap();
     all_bound(leader).await;
 }
 
 #[tokio::test]
 async fn a_server_of_another_cluster_is_refused_and_told_why() {
     let cluster = three().await;
-    cluster.client().write(add("a", 1)).await.unwrap();
+    patient_client(&cluster).write(add("a", 1)).await.unwrap();
     let temp = tempfile::tempdir().unwrap();
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let own = socket.local_addr().unwrap().to_string();
@@ -61,10 +61,10 @@ async fn a_server_of_another_cluster_is_refused_and_told_why() {
     assert_ne!(theirs, strays);
     line_with(&["wrong cluster", &theirs.to_string(), &strays.to_string()]).await;
     assert_eq!(stray.status().leader, None);
-    assert_eq!(cluster.client().write(add("a", 1)).await.unwrap(), 2);
+    assert_eq!(patient_client(&cluster).write(add("a", 1)).await.unwrap(), 2);
 
     // A client that has met one cluster does not follow to another.
-    let client = Client::<Tally>::connect([cluster.addr(1).unwrap(), &own]);
+    let client = Client::<Tally>::connect([cluster.addr(1).unwrap(), &own]).with_deadline(PATIENCE);
     client.read("a".into()).await.unwrap();
     let error = client.status_of(&own).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotApplied);
@@ -75,7 +75,7 @@ async fn a_server_of_another_cluster_is_refused_and_told_why() {
 #[tokio::test]
 async fn a_server_that_has_joined_a_cluster_does_not_begin_another() {
     let mut cluster = three().await;
-    cluster.client().write(add("a", 1)).await.unwrap();
+    patient_client(&cluster).write(add("a", 1)).await.unwrap();
     let id = cluster.server(2).unwrap().cluster_id();
     let dir = cluster.data_dir(2);
     let addr = cluster.addr(2).unwrap().to_owned();
@@ -89,7 +89,7 @@ async fn a_server_that_has_joined_a_cluster_does_not_begin_another() {
         .await
         .unwrap();
     assert_eq!(other_list.cluster_id(), id, "it stays in its cluster, whatever the list says now");
-    assert_eq!(other_list.client().write(add("a", 1)).await.unwrap(), 2);
+    assert_eq!(other_list.client().with_deadline(PATIENCE).write(add("a", 1)).await.unwrap(), 2);
     assert!(other_list.init([(2, addr)]).await.unwrap_err().to_string().contains("belongs to a cluster"));
     other_list.shutdown().await;
 }

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 use std::sync::{Mutex, Once};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
+
+use crate::tally::PATIENCE;
 
 static LINES: Mutex<String> = Mutex::new(String::new());
 static MORE: Notify = Notify::const_new();
@@ -49,7 +50,7 @@ pub(crate) async fn line_with(parts: &[&str]) -> String {
             }
         }
     };
-    match timeout(Duration::from_secs(30), found).await {
+    match timeout(PATIENCE, found).await {
         Ok(line) => line,
         Err(_) => panic!("no line with {parts:?} in:\n{}", LINES.lock().unwrap()),
     }

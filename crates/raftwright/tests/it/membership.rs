@@ -8,7 +8,7 @@ use raftwright::{
 };
 use tempfile::TempDir;
 
-use crate::tally::{PATIENCE, Tally, add, catch_up, insist, led_by_one};
+use crate::tally::{PATIENCE, Tally, add, catch_up, insist, leader_of, led_by_one, patient_client};
 
 async fn blank(id: u64, temp: &TempDir) -> Server<Tally> {
     crate::logs::capture();
@@ -27,7 +27,7 @@ async fn one_blank_server_is_initialized_and_others_are_added() {
     first.init([(1, first.advertised_addr())]).await.unwrap();
     assert!(matches!(first.init([(1, "x:1")]).await, Err(InitError::BelongsToCluster { id: 1 })));
 
-    let client = Client::<Tally>::connect([first.advertised_addr()]);
+    let client = Client::<Tally>::connect([first.advertised_addr()]).with_deadline(PATIENCE);
     assert_eq!(client.write(add("a", 1)).await.unwrap(), 1);
     for server in [second, third] {
         insist(async || client.add_learner(server.id(), server.advertised_addr()).await).await;
@@ -39,7 +39,7 @@ async fn one_blank_server_is_initialized_and_others_are_added() {
         assert_eq!(server.stale("a".into()).await.unwrap(), 1);
         assert!(matches!(server.init([(server.id(), "x:1")]).await, Err(InitError::BelongsToCluster { .. })));
         // A client in any server's process reaches the leader.
-        server.client().write(add("b", 1)).await.unwrap();
+        server.client().with_deadline(PATIENCE).write(add("b", 1)).await.unwrap();
     }
     let members = client.members().await.unwrap();
     assert!(members.members.iter().all(|member| member.voter), "{members:?}");
@@ -80,15 +80,15 @@ async fn blank_servers_named_by_the_first_join_by_themselves() {
 #[tokio::test]
 async fn an_address_beyond_the_bound_is_refused_before_it_is_written() {
     let cluster = led_by_one().await;
-    let client = cluster.client();
+    let client = patient_client(&cluster);
     for too_long in [MEMBER_ADDR_BYTES_MAX + 1, 60 << 20] {
         let error = client.add_learner(9, "x".repeat(too_long)).await.unwrap_err();
         assert!(matches!(error, ClientError::Server(RequestError::Refused(_))), "{error}");
         assert_eq!(error.outcome(), Outcome::NotApplied);
     }
-    client.with_deadline(PATIENCE).write(add("a", 1)).await.unwrap();
+    client.write(add("a", 1)).await.unwrap();
     insist(async || client.add_learner(9, "x".repeat(MEMBER_ADDR_BYTES_MAX)).await).await;
-    client.with_deadline(PATIENCE).write(add("a", 1)).await.unwrap();
+    client.write(add("a", 1)).await.unwrap();
     let temp = tempfile::tempdir().unwrap();
     let blank = blank(7, &temp).await;
     let error = blank.init([(7, "x".repeat(MEMBER_ADDR_BYTES_MAX + 1))]).await.unwrap_err();
@@ -103,23 +103,27 @@ async fn an_address_beyond_the_bound_is_refused_before_it_is_written() {
 async fn a_transfer_that_takes_too_long_may_come_about_yet() {
     let config = Config { election_timeout_min: 300, election_timeout_max: 600, ..Config::default() };
     let mut cluster = raftwright::Cluster::local_with(3, config, Tally::default).await.unwrap();
-    let client = cluster.client().with_deadline(PATIENCE);
+    let client = patient_client(&cluster);
     client.write(add("a", 1)).await.unwrap();
-    let leader = cluster.leader().await.unwrap();
+    let leader = leader_of(&cluster).await;
     let target = leader % 3 + 1;
     // It has all that the leader has, so it is asked at once; it only cannot answer.
     catch_up(cluster.server(target).unwrap(), cluster.server(leader).unwrap()).await;
     cluster.stop(target).await.unwrap();
-    let error = client.transfer_leader(target).await.unwrap_err();
-    assert_eq!(error, ClientError::Server(RequestError::Unknown(UnknownReason::Deadline)));
-    assert_eq!(error.outcome(), Outcome::Unknown);
+    // A leader that loses its place meanwhile says that instead.
+    let late = ClientError::Server(RequestError::Unknown(UnknownReason::Deadline));
+    let mut errors = Vec::new();
+    while !errors.contains(&late) {
+        errors.push(client.transfer_leader(target).await.unwrap_err());
+        assert!(errors.len() < 20 && errors.iter().all(|error| error.outcome() == Outcome::Unknown), "{errors:?}");
+    }
     cluster.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_learner_that_is_wiped_is_no_member_any_more() {
     let mut cluster = led_by_one().await;
-    let client = cluster.client().with_deadline(PATIENCE);
+    let client = patient_client(&cluster);
     insist(async || client.change_membership(BTreeSet::from([1, 2]), true).await).await;
     assert_eq!(client.members().await.unwrap().members.len(), 3, "the third is a learner");
     cluster.wipe(3).await.unwrap();

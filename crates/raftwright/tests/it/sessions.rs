@@ -1,7 +1,6 @@
 //! Commands delivered more than once, and bytes that are no commands.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use raftwright::net::{Channel, Dialer, Kind, Lane, Limits, OpenGate, PeerIdentity, Target};
@@ -10,7 +9,7 @@ use raftwright::{
     encode,
 };
 
-use crate::tally::{Tally, add, catch_up, three};
+use crate::tally::{PATIENCE, Tally, add, catch_up, leader_of, patient_client, three};
 
 /// A log entry's bytes, from the documented format: a command of a session.
 fn in_session(session: u128, sequence: u64, command: &(String, u64)) -> Bytes {
@@ -27,7 +26,7 @@ fn in_session(session: u128, sequence: u64, command: &(String, u64)) -> Bytes {
 async fn propose(cluster: &Cluster<Tally>, bytes: impl Into<Bytes>) -> Bytes {
     let bytes = bytes.into();
     for _ in 0..20 {
-        let leader = cluster.leader().await.unwrap();
+        let leader = leader_of(cluster).await;
         if let Ok(done) = cluster.server(leader).unwrap().raft().client_write(bytes.clone()).await {
             return done.data;
         }
@@ -44,21 +43,21 @@ async fn open_session(cluster: &Cluster<Tally>, nonce: u8) -> u128 {
 #[tokio::test]
 async fn a_command_delivered_twice_is_applied_once_on_every_server() {
     let mut cluster = three().await;
-    let client = cluster.client();
+    let client = patient_client(&cluster);
     let session = open_session(&cluster, 9).await;
     let first = propose(&cluster, in_session(session, 1, &add("a", 5))).await;
     let again = propose(&cluster, in_session(session, 1, &add("a", 5))).await;
     assert_eq!((&first, &first[..]), (&again, &[&[0], &encode(&5u64).unwrap()[..]].concat()[..]));
 
     // A new leader knows of it too, and so does a server that has made its state anew from the log.
-    let leader = cluster.leader().await.unwrap();
+    let leader = leader_of(&cluster).await;
     cluster.stop(leader).await.unwrap();
     client.write(add("b", 1)).await.unwrap();
     assert_eq!(propose(&cluster, in_session(session, 1, &add("a", 5))).await, first);
     cluster.start(leader).await.unwrap();
     assert_eq!(propose(&cluster, in_session(session, 1, &add("a", 5))).await, first);
     assert_eq!(client.read("a".into()).await.unwrap(), 5);
-    let (back, other) = (cluster.server(leader).unwrap(), cluster.server(cluster.leader().await.unwrap()).unwrap());
+    let (back, other) = (cluster.server(leader).unwrap(), cluster.server(leader_of(&cluster).await).unwrap());
     catch_up(back, other).await;
     assert_eq!(back.stale("a".into()).await.unwrap(), 5);
 }
@@ -67,7 +66,7 @@ async fn a_command_delivered_twice_is_applied_once_on_every_server() {
 async fn a_session_that_had_to_go_is_never_opened_again_by_a_repetition() {
     crate::logs::capture();
     let cluster = Cluster::<Tally>::local(1).await.unwrap();
-    let client = cluster.client();
+    let client = patient_client(&cluster);
     assert_eq!(client.write(add("a", 1)).await.unwrap(), 1);
     let server = cluster.server(1).unwrap();
     let session = open_session(&cluster, 1).await;
@@ -113,19 +112,19 @@ impl StateMachine for Other {
 #[tokio::test]
 async fn commands_and_queries_of_other_types_are_refused_and_stop_nobody() {
     let cluster = three().await;
-    let stranger = Client::<Other>::connect((1..=3).map(|id| cluster.addr(id).unwrap()));
+    let stranger = Client::<Other>::connect((1..=3).map(|id| cluster.addr(id).unwrap())).with_deadline(PATIENCE);
     for error in [stranger.write(7).await.unwrap_err(), stranger.read(()).await.unwrap_err()] {
         assert!(matches!(error, ClientError::Server(RequestError::Malformed(_))), "{error}");
         assert_eq!(error.outcome(), Outcome::NotApplied);
     }
-    assert_eq!(cluster.client().write(add("a", 1)).await.unwrap(), 1);
+    assert_eq!(patient_client(&cluster).write(add("a", 1)).await.unwrap(), 1);
 }
 
 #[tokio::test]
 async fn bytes_that_are_no_request_are_answered_and_stop_nobody() {
     let cluster = three().await;
-    cluster.client().write(add("a", 1)).await.unwrap();
-    let leader = cluster.leader().await.unwrap();
+    patient_client(&cluster).write(add("a", 1)).await.unwrap();
+    let leader = leader_of(&cluster).await;
     let gate = OpenGate { identity: PeerIdentity::default() };
     let dialer = Dialer::new(Arc::new(gate), Limits::default(), 1);
     let target = Target { address: cluster.addr(leader).unwrap().to_owned(), node: None };
@@ -144,11 +143,11 @@ async fn bytes_that_are_no_request_are_answered_and_stop_nobody() {
         [&[1, 2], &wait[..], &[255, 255]].concat(),
     ];
     for case in cases {
-        let answer = channel.call(Kind::Client, case.clone().into(), Duration::from_secs(30)).await.unwrap();
+        let answer = channel.call(Kind::Client, case.clone().into(), PATIENCE).await.unwrap();
         // Refused at once, or answered as an entry that is no command.
         assert!(answer[..2] == [1, 1] || answer[..] == [1, 0, 4], "{case:?}: {answer:?}");
     }
-    assert_eq!(cluster.client().write(add("a", 1)).await.unwrap(), 2);
+    assert_eq!(patient_client(&cluster).write(add("a", 1)).await.unwrap(), 2);
 }
 
 #[tokio::test]

@@ -6,16 +6,16 @@ use std::time::Duration;
 use raftwright::wal::{DataDirError, SnapshotDir};
 use raftwright::{Config, Outcome, Server, SurvivorError, begin_anew};
 
-use crate::tally::{PATIENCE, Tally, add, catch_up, insist, three};
+use crate::tally::{PATIENCE, Tally, add, catch_up, insist, leader_of, patient_client, three};
 
 #[tokio::test]
 async fn one_of_three_begins_anew_and_the_rest_of_the_old_cluster_is_refused() {
     let mut cluster = three().await;
-    let client = cluster.client();
+    let client = patient_client(&cluster);
     for _ in 0..5 {
         client.write(add("a", 1)).await.unwrap();
     }
-    let leader = cluster.leader().await.unwrap();
+    let leader = leader_of(&cluster).await;
     catch_up(cluster.server(1).unwrap(), cluster.server(leader).unwrap()).await;
     let old_id = cluster.server(1).unwrap().cluster_id();
     for id in 1..=3 {
@@ -86,7 +86,7 @@ async fn what_cannot_be_begun_with_is_left_as_it_was() {
     let builder = Server::builder().id(1).data_dir(&blank).listen("127.0.0.1:0");
     let server: Server<Tally> = builder.start(Tally::default()).await.unwrap();
     server.init([(1, server.advertised_addr())]).await.unwrap();
-    server.client().write(add("a", 1)).await.unwrap();
+    server.client().with_deadline(PATIENCE).write(add("a", 1)).await.unwrap();
     let (old_id, last) = (server.cluster_id(), server.status().last_log_index.unwrap());
     server.shutdown().await;
     // As after a crash between installing a snapshot and purging the log.
@@ -111,7 +111,7 @@ async fn a_server_that_lost_its_snapshot_begins_nothing() {
     let builder = Server::builder().id(1).data_dir(temp.path()).listen("127.0.0.1:0").config(config);
     let server: Server<Tally> = builder.start(Tally::default()).await.unwrap();
     server.init([(1, server.advertised_addr())]).await.unwrap();
-    server.client().write(add("a", 1)).await.unwrap();
+    server.client().with_deadline(PATIENCE).write(add("a", 1)).await.unwrap();
     let index = server.snapshot().await.unwrap();
     let wait = server.raft().wait(Some(PATIENCE));
     wait.metrics(|metrics| metrics.purged.is_some_and(|purged| purged.index == index), "purged").await.unwrap();

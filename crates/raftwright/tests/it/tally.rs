@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use raftwright::{BoxError, ClientError, Cluster, Config, Outcome, Server, StateMachine, decode, encode};
+use raftwright::{BoxError, Client, ClientError, Cluster, Config, Outcome, Server, StateMachine, decode, encode};
 
 /// A bound on waiting for what must happen. Reaching it fails a test; nothing depends on its length.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Counts by name. Adding twice shows, so a command that is applied twice does.
 #[derive(Default)]
@@ -41,9 +41,25 @@ pub(crate) fn add(name: &str, count: u64) -> (String, u64) {
     (name.to_owned(), count)
 }
 
+/// Who leads. On a machine that stands still for a while, an election may take longer than the cluster waits by default.
+pub(crate) async fn leader_of(cluster: &Cluster<Tally>) -> u64 {
+    for _ in 0..20 {
+        if let Ok(leader) = cluster.leader().await {
+            return leader;
+        }
+    }
+    panic!("nobody is elected");
+}
+
 pub(crate) async fn three() -> Cluster<Tally> {
     crate::logs::capture();
     Cluster::local(3).await.unwrap()
+}
+
+/// A client of the cluster that is as patient as the tests are: on a machine that stands still for a while, the time that calls
+/// have by default is soon over.
+pub(crate) fn patient_client<SM: StateMachine>(cluster: &Cluster<SM>) -> Client<SM> {
+    cluster.client().with_deadline(PATIENCE)
 }
 
 /// Servers that elect only when told to, and lead on for a minute without anybody's answer.
