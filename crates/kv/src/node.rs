@@ -67,6 +67,12 @@ pub trait Node: Send + Sync + 'static {
         retain: bool,
     ) -> impl Future<Output = Result<u64, CallError>> + Send;
 
+    /// Lets a member vote, beside those that vote when it is done. Answers the index of the change in the log.
+    fn add_voter(&self, id: u64) -> impl Future<Output = Result<u64, CallError>> + Send;
+
+    /// Takes a voter out of the cluster, and nobody else. Answers the index of the change in the log.
+    fn remove_voter(&self, id: u64) -> impl Future<Output = Result<u64, CallError>> + Send;
+
     /// Removes a learner. Answers the index of the change in the log.
     fn remove_learner(&self, id: u64) -> impl Future<Output = Result<u64, CallError>> + Send;
 

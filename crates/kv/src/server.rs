@@ -188,6 +188,14 @@ impl Node for KvServer {
         self.client.change_membership(voters, retain).await.map_err(change_error)
     }
 
+    async fn add_voter(&self, id: u64) -> Result<u64, CallError> {
+        self.client.add_voters(BTreeSet::from([id])).await.map_err(change_error)
+    }
+
+    async fn remove_voter(&self, id: u64) -> Result<u64, CallError> {
+        self.client.remove_voters(BTreeSet::from([id]), false).await.map_err(change_error)
+    }
+
     async fn remove_learner(&self, id: u64) -> Result<u64, CallError> {
         self.client.remove_learners(BTreeSet::from([id])).await.map_err(change_error)
     }

@@ -288,6 +288,18 @@ pub enum AdminRequest {
         /// The voter that shall lead.
         to: u64,
     },
+    /// Make voters of these members, beside those that vote when it is done.
+    AddVoters {
+        /// Their ids.
+        ids: BTreeSet<u64>,
+    },
+    /// Take the vote from these voters, and from nobody else.
+    RemoveVoters {
+        /// Their ids.
+        ids: BTreeSet<u64>,
+        /// Whether they stay as learners.
+        retain: bool,
+    },
 }
 
 #[cfg(test)]
@@ -346,6 +358,8 @@ mod tests {
             (AdminRequest::ChangeMembership { voters: [1, 2].into(), retain: true }, vec![1, 2, 1, 2, 1]),
             (AdminRequest::RemoveLearners { ids: [4].into() }, vec![2, 1, 4]),
             (AdminRequest::TransferLeader { to: 2 }, vec![3, 2]),
+            (AdminRequest::AddVoters { ids: [4].into() }, vec![4, 1, 4]),
+            (AdminRequest::RemoveVoters { ids: [1, 2].into(), retain: true }, vec![5, 2, 1, 2, 1]),
         ];
         for (request, golden) in admin {
             assert_eq!(crate::encode(&request).unwrap(), golden);

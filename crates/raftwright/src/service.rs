@@ -8,10 +8,11 @@ use bytes::Bytes;
 use raftwright_net::{Fault, FaultCode, RaftService, Session};
 use raftwright_node::{Raft, WaitError};
 use raftwright_traits::{
-    AppendEntriesRequest, AppendEntriesResponse, BasicNode, ChangeMembershipError, ClientWriteError, Fatal,
-    ForwardToLeader, HeartbeatRequest, HeartbeatResponse, InstallSnapshotRequest, InstallSnapshotResponse,
-    LinearizableReadError, LogIdOption, LogIndex, Node, RaftError, ReadIndexRequest, ReadIndexResponse, ReadPolicy,
-    Snapshot, Span, TransferLeaderError, TransferLeaderRequest, UnknownReason, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, BasicNode, ChangeConditions, ChangeMembers, ChangeMembershipError,
+    ClientWriteError, Fatal, ForwardToLeader, HeartbeatRequest, HeartbeatResponse, InstallSnapshotRequest,
+    InstallSnapshotResponse, LinearizableReadError, LogIdOf, LogIdOption, LogIndex, Node, RaftError, ReadIndexRequest,
+    ReadIndexResponse, ReadPolicy, Snapshot, Span, TransferLeaderError, TransferLeaderRequest, UnknownReason,
+    VoteRequest, VoteResponse,
 };
 use tokio::time::timeout;
 
@@ -136,6 +137,10 @@ impl<SM: StateMachine> Service<SM> {
             }
             AdminRequest::ChangeMembership { voters, retain } => self.raft.change_membership(voters, retain).await,
             AdminRequest::RemoveLearners { ids } => self.raft.remove_learners(ids).await,
+            AdminRequest::AddVoters { ids } => self.change(ChangeMembers::AddVoters(ids)).await,
+            AdminRequest::RemoveVoters { ids, retain } => {
+                self.change(ChangeMembers::RemoveVoters { voters: ids, retain }).await
+            }
             AdminRequest::TransferLeader { to } => return self.transfer_leader(to).await,
         };
         let log_id = changed.map_err(|error| match error {
@@ -143,6 +148,13 @@ impl<SM: StateMachine> Service<SM> {
             RaftError::Fatal(fatal) => stopped(&fatal),
         })?;
         encode(&log_id.index)
+    }
+
+    async fn change(
+        &self,
+        change: ChangeMembers<EasyConfig>,
+    ) -> Result<LogIdOf<EasyConfig>, RaftError<ChangeMembershipError<EasyConfig>>> {
+        self.raft.change_members(change, ChangeConditions::default()).await
     }
 
     async fn transfer_leader(&self, to: u64) -> Result<Bytes, RequestError> {

@@ -157,38 +157,37 @@ fn check_nobody_else_is_at(members: &[Member], id: u64, addr: &str) -> Result<()
     }
 }
 
-/// `POST /member/{id}/promote` makes a learner a voter.
+/// `POST /member/{id}/promote` makes a learner a voter. One that votes already may be promoted again: whoever did not hear that
+/// it was done asks a second time.
+///
+/// The asked server may have missed the last changes, so the leader is told who is to vote besides, and not who all the voters
+/// are: that would undo what this server has not heard of.
 pub(super) async fn promote<N: Node>(State(app): State<App<N>>, id: MemberId) -> Result<Response, HttpError> {
     let MemberId(id) = id;
-    let (mut voters, member) = voters_and(&app, id);
+    let (_, member) = voters_and(&app, id);
     match member {
-        None => Err(no_member(id)),
-        Some(true) => Err(HttpError::bad_request(format!("server {id} is a voter already"))),
-        Some(false) => {
-            check_caught_up(&app, id)?;
-            voters.insert(id);
-            let log_index = app.node.change_membership(voters, true).await?;
-            Ok(changed(&app, log_index))
-        }
+        None => return Err(no_member(id)),
+        Some(true) => {}
+        Some(false) => check_caught_up(&app, id)?,
     }
+    let log_index = app.node.add_voter(id).await?;
+    Ok(changed(&app, log_index))
 }
 
 /// `DELETE /member/{id}` removes a voter or a learner.
 pub(super) async fn remove<N: Node>(State(app): State<App<N>>, id: MemberId) -> Result<Response, HttpError> {
     let MemberId(id) = id;
-    let (mut voters, member) = voters_and(&app, id);
+    let (voters, member) = voters_and(&app, id);
     let log_index = match member {
         None => return Err(no_member(id)),
         Some(false) => app.node.remove_learner(id).await?,
-        Some(true) if voters.len() == 1 => {
+        Some(true) if voters == 1 => {
             return Err(HttpError::bad_request(format!(
                 "server {id} is the last voter: add and promote another first"
             )));
         }
-        Some(true) => {
-            voters.remove(&id);
-            app.node.change_membership(voters, false).await?
-        }
+        // Who else votes is for the leader to know: see `promote`.
+        Some(true) => app.node.remove_voter(id).await?,
     };
     Ok(changed(&app, log_index))
 }
@@ -224,11 +223,11 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for MemberId {
     }
 }
 
-/// The voters, and whether that server is one; `None` if it is no member.
-fn voters_and<N: Node>(app: &App<N>, id: u64) -> (BTreeSet<u64>, Option<bool>) {
+/// How many servers vote, and whether that one does; `None` if it is no member. As far as the asked server has heard.
+fn voters_and<N: Node>(app: &App<N>, id: u64) -> (usize, Option<bool>) {
     let members = app.node.state().members;
     let member = members.iter().find(|member| member.id == id).map(|member| member.voter);
-    (members.into_iter().filter(|member| member.voter).map(|member| member.id).collect(), member)
+    (members.iter().filter(|member| member.voter).count(), member)
 }
 
 fn no_member(id: u64) -> HttpError {

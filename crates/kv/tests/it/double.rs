@@ -24,6 +24,8 @@ pub(crate) struct Double {
     pub(crate) writes_seen: Notify,
     /// How much of the log every member holds.
     pub(crate) matched: Mutex<u64>,
+    /// How many servers vote, from server 1 on, if more than one. The next one is a learner.
+    pub(crate) voters: Mutex<u64>,
 }
 
 impl Double {
@@ -71,6 +73,7 @@ impl Node for Double {
         let Position { term, applied, leader } = self.position();
         let matched = *self.matched.lock().unwrap();
         let member = |id, voter| Member { id, addr: format!("peer:{id}"), voter, matched: Some(matched) };
+        let voters = (*self.voters.lock().unwrap()).max(1);
         NodeState {
             id: 1,
             version: "test".into(),
@@ -86,7 +89,7 @@ impl Node for Double {
             snapshot: 0,
             purged: 0,
             joint: false,
-            members: vec![member(1, true), member(2, false)],
+            members: (1..=voters).map(|id| member(id, true)).chain([member(voters + 1, false)]).collect(),
             stopped: None,
         }
     }
@@ -109,6 +112,14 @@ impl Node for Double {
 
     async fn change_membership(&self, voters: BTreeSet<u64>, retain: bool) -> Result<u64, CallError> {
         self.call(format!("change_membership {voters:?} {retain}")).map(|()| 7)
+    }
+
+    async fn add_voter(&self, id: u64) -> Result<u64, CallError> {
+        self.call(format!("add_voter {id}")).map(|()| 7)
+    }
+
+    async fn remove_voter(&self, id: u64) -> Result<u64, CallError> {
+        self.call(format!("remove_voter {id}")).map(|()| 7)
     }
 
     async fn remove_learner(&self, id: u64) -> Result<u64, CallError> {

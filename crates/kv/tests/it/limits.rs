@@ -130,7 +130,7 @@ async fn a_learner_is_promoted_if_it_lacks_no_more_than_the_bound() {
     write().await;
     let refused = send(&site.address, "POST /member/2/promote", "", b"").await;
     assert_eq!((refused.status, refused.json()["kind"].as_str()), (503, Some("not_applied")));
-    assert_eq!(*site.node.calls.lock().unwrap(), ["change_membership {1, 2} true"]);
+    assert_eq!(*site.node.calls.lock().unwrap(), ["add_voter 2"]);
 }
 
 #[tokio::test]

@@ -226,6 +226,26 @@ impl<SM: StateMachine> Client<SM> {
         self.admin(AdminRequest::ChangeMembership { voters, retain }).await
     }
 
+    /// Lets these members vote, beside those that vote at the time: unlike
+    /// [`change_membership`](Self::change_membership), it undoes no change that the caller has not heard of. Returns the
+    /// index of the change in the log, once it is committed.
+    ///
+    /// # Errors
+    /// As [`add_learner`](Self::add_learner).
+    pub async fn add_voters(&self, ids: BTreeSet<u64>) -> Result<u64, ClientError> {
+        self.admin(AdminRequest::AddVoters { ids }).await
+    }
+
+    /// Takes the vote from these voters, and from nobody else. They leave the cluster, or stay as learners if `retain`.
+    /// Returns the index of the change in the log, once it is committed.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a change is not repeated when its fate is unknown. Made again, it is refused if it was made: those
+    /// vote no more.
+    pub async fn remove_voters(&self, ids: BTreeSet<u64>, retain: bool) -> Result<u64, ClientError> {
+        self.admin(AdminRequest::RemoveVoters { ids, retain }).await
+    }
+
     /// Removes learners. Returns the index of the change in the log, once it is committed.
     ///
     /// # Errors

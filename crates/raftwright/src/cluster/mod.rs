@@ -231,9 +231,7 @@ impl<SM: StateMachine> Cluster<SM> {
         let change = |error| ClusterError::Change { id, error };
         let added = client.add_learner(id, addr).await.map_err(change)?;
         self.caught_up(id, added).await?;
-        let members = client.members().await.map_err(change)?.members;
-        let voters = members.iter().filter(|member| member.voter).map(|member| member.id).chain([id]).collect();
-        client.change_membership(voters, true).await.map_err(change)?;
+        client.add_voters(BTreeSet::from([id])).await.map_err(change)?;
         Ok(id)
     }
 
@@ -257,8 +255,7 @@ impl<SM: StateMachine> Cluster<SM> {
         let members = client.members().await.map_err(change)?.members;
         match members.iter().find(|member| member.id == id) {
             Some(member) if member.voter => {
-                let others = members.iter().filter(|member| member.voter && member.id != id).map(|member| member.id);
-                client.change_membership(others.collect(), false).await.map_err(change)?;
+                client.remove_voters(BTreeSet::from([id]), false).await.map_err(change)?;
             }
             Some(_) => drop(client.remove_learners(BTreeSet::from([id])).await.map_err(change)?),
             None => {}

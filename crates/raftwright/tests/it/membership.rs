@@ -131,3 +131,38 @@ async fn a_learner_that_is_wiped_is_no_member_any_more() {
     assert_eq!(left, [1, 2]);
     cluster.shutdown().await;
 }
+
+/// Who names only those whose vote it gives or takes undoes no change that it has not heard of.
+#[tokio::test]
+async fn votes_are_given_and_taken_one_by_one() {
+    let cluster = led_by_one().await;
+    let client = patient_client(&cluster);
+    let voters_are = async |ids: &[u64]| {
+        let wait = cluster.server(1).unwrap().raft().wait(Some(PATIENCE));
+        let ids: BTreeSet<u64> = ids.iter().copied().collect();
+        let seen =
+            wait.metrics(|m| m.membership_config.membership.voter_ids().collect::<BTreeSet<_>>() == ids, "voters");
+        seen.await.unwrap();
+    };
+    // Made again because its fate was unknown, it is refused if it was made.
+    let remove = async |id, retain| match client.remove_voters(BTreeSet::from([id]), retain).await {
+        Err(ClientError::Server(RequestError::Refused(_))) => Ok(0),
+        other => other,
+    };
+    for (gone, left) in [(3, vec![1, 2]), (2, vec![1])] {
+        insist(async || remove(gone, true).await).await;
+        voters_are(&left).await;
+    }
+    for (come, now) in [(2, vec![1, 2]), (3, vec![1, 2, 3]), (3, vec![1, 2, 3])] {
+        insist(async || client.add_voters(BTreeSet::from([come])).await).await;
+        voters_are(&now).await;
+    }
+    insist(async || remove(2, false).await).await;
+    for nobody in [client.remove_voters(BTreeSet::from([2]), true).await, client.add_voters(BTreeSet::from([2])).await]
+    {
+        let error = nobody.unwrap_err();
+        assert!(matches!(error, ClientError::Server(RequestError::Refused(_))), "{error}");
+    }
+    voters_are(&[1, 3]).await;
+    cluster.shutdown().await;
+}
