@@ -7,11 +7,12 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use raftwright_node::WaitError;
 use raftwright_traits::Config;
+use tokio::net::TcpSocket;
 
 use self::temp_dir::TempDir;
 use crate::client::{Client, ClientError};
@@ -43,6 +44,27 @@ pub struct Cluster<SM: StateMachine> {
 struct Place<SM: StateMachine> {
     addr: String,
     server: Option<Server<SM>>,
+    /// Keeps the port while the server does not run.
+    _kept: Option<TcpSocket>,
+}
+
+/// A port of the loopback interface: a listener, where it listens, and what keeps the port when the listener is gone.
+///
+/// A port that nobody holds may be lent to any socket of the system, for as long as that lives, and a server that was stopped
+/// could not be started again. So on Linux a second socket binds it and never listens: the system lends out no port that is
+/// bound, and lets others bind it and listen as long as all of them say SO_REUSEADDR and none of the others listens.
+fn port() -> io::Result<(String, TcpListener, Option<TcpSocket>)> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (addr, kept) = if cfg!(target_os = "linux") {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(any)?;
+        (socket.local_addr()?, Some(socket))
+    } else {
+        (any, None)
+    };
+    let listener = TcpListener::bind(addr)?;
+    Ok((listener.local_addr()?.to_string(), listener, kept))
 }
 
 impl<SM: StateMachine> fmt::Debug for Cluster<SM> {
@@ -119,9 +141,8 @@ impl<SM: StateMachine> Cluster<SM> {
         let mut sockets = BTreeMap::new();
         let mut places = BTreeMap::new();
         for id in 1..=n {
-            let socket = TcpListener::bind("127.0.0.1:0").map_err(no_room)?;
-            let addr = socket.local_addr().map_err(no_room)?.to_string();
-            places.insert(id, Place { addr, server: None });
+            let (addr, socket, kept) = port().map_err(no_room)?;
+            places.insert(id, Place { addr, server: None, _kept: kept });
             sockets.insert(id, socket);
         }
         let founders = places.iter().map(|(id, place)| (*id, place.addr.clone())).collect();
@@ -221,11 +242,10 @@ impl<SM: StateMachine> Cluster<SM> {
     /// [`ClusterError`]. It may run and be a member all the same.
     pub async fn add(&mut self) -> Result<u64, ClusterError> {
         let no_room = |error: io::Error| ClusterError::NoRoom(error.to_string());
-        let socket = TcpListener::bind("127.0.0.1:0").map_err(no_room)?;
-        let addr = socket.local_addr().map_err(no_room)?.to_string();
+        let (addr, socket, kept) = port().map_err(no_room)?;
         let id = self.next_id;
         self.next_id += 1;
-        self.places.insert(id, Place { addr: addr.clone(), server: None });
+        self.places.insert(id, Place { addr: addr.clone(), server: None, _kept: kept });
         self.start_on(id, |builder, _| builder.socket(socket)).await?;
         let client = self.client();
         let change = |error| ClusterError::Change { id, error };

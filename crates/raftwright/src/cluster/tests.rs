@@ -58,3 +58,17 @@ async fn a_leader_is_waited_for_up_to_a_bound() {
     tokio::time::resume();
     cluster.shutdown().await;
 }
+
+/// While a server does not run, nobody else is given its port.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_server_that_was_stopped_keeps_its_port() {
+    let mut cluster = Cluster::<Sum>::local(1).await.unwrap();
+    let addr: SocketAddr = cluster.addr(1).unwrap().parse().unwrap();
+    cluster.stop(1).await.unwrap();
+    let other = TcpSocket::new_v4().unwrap();
+    assert_eq!(other.bind(addr).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    cluster.start(1).await.unwrap();
+    assert_eq!(cluster.addr(1), Some(addr.to_string().as_str()));
+    cluster.shutdown().await;
+}
