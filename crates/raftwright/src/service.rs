@@ -92,10 +92,7 @@ impl<SM: StateMachine> Service<SM> {
 
     /// Appends an entry of these bytes and returns what applying it came to.
     pub(crate) async fn write(&self, envelope: Bytes, wait: Span) -> Result<Bytes, RequestError> {
-        if envelope.len() > COMMAND_BYTES_MAX {
-            let (len, max) = (envelope.len(), COMMAND_BYTES_MAX);
-            return Err(RequestError::Refused(format!("a command of {len} bytes is above the limit of {max}")));
-        }
+        check_command(envelope.len())?;
         let written = self.raft.client_write_with_deadline(envelope, wait).await;
         written.map(|response| response.data).map_err(|error| match error {
             RaftError::APIError(error) => write_error(error),
@@ -231,6 +228,16 @@ impl<SM: StateMachine> Service<SM> {
             applied_index: metrics.last_applied.map(|id| id.index),
             snapshot_index: metrics.snapshot.map(|id| id.index),
             failure: metrics.running_state.as_ref().err().map(ToString::to_string),
+        }
+    }
+}
+
+/// Whether a command may be as long as this, its envelope included.
+pub(crate) fn check_command(len: usize) -> Result<(), RequestError> {
+    match len {
+        0..=COMMAND_BYTES_MAX => Ok(()),
+        len => {
+            Err(RequestError::Refused(format!("a command of {len} bytes is above the limit of {COMMAND_BYTES_MAX}")))
         }
     }
 }

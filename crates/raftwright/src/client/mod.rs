@@ -26,7 +26,7 @@ use self::nodes::{Node, Nodes};
 use self::session::{ClientSession, Offer, Seat};
 use crate::envelope::{Applied, Envelope};
 use crate::protocol::{AdminRequest, Members, NodeStatus, Op, Request, RequestError};
-use crate::service::Service;
+use crate::service::{Service, check_command};
 use crate::sessions::SessionId;
 use crate::state_machine::{StateMachine, decode_exactly};
 
@@ -153,6 +153,9 @@ impl<SM: StateMachine> Client<SM> {
     pub async fn write(&self, command: SM::Command) -> Result<SM::Answer, ClientError> {
         let deadline = Instant::now() + self.deadline;
         let mut room = Envelope::with_room(&command).map_err(unencodable)?;
+        // The servers check it as well. But one that does not answer in time leaves its fate unknown, and the next would be sent
+        // all of it again.
+        check_command(room.len())?;
         loop {
             let seat = self.seat(deadline).await?;
             let payload = Envelope::in_session(room, seat.id, seat.sequence, seat.settled);

@@ -154,9 +154,16 @@ async fn bytes_that_are_no_request_are_answered_and_stop_nobody() {
 async fn a_command_that_is_too_long_is_refused_before_it_is_written() {
     let cluster = three().await;
     let long = "x".repeat(COMMAND_BYTES_MAX);
-    let error = cluster.client().write((long, 1)).await.unwrap_err();
+    let error = patient_client(&cluster).write((long.clone(), 1)).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotApplied);
     assert!(error.to_string().contains("above the limit"), "{error}");
+    // By a client that knows the limit, without a word to any server, and by every server.
+    let deaf = Client::<Tally>::connect(["127.0.0.1:1"]).write((long.clone(), 1)).await.unwrap_err();
+    assert_eq!(deaf, error);
+    for id in cluster.running() {
+        let refused = cluster.server(id).unwrap().write((long.clone(), 1)).await.unwrap_err();
+        assert!(matches!(&refused, RequestError::Refused(text) if text.contains("above the limit")), "{refused}");
+    }
     let quarter = "y".repeat(COMMAND_BYTES_MAX / 4);
-    assert_eq!(cluster.client().write((quarter, 1)).await.unwrap(), 1);
+    assert_eq!(patient_client(&cluster).write((quarter, 1)).await.unwrap(), 1);
 }
