@@ -184,7 +184,8 @@ impl Slots {
     pub(crate) fn truncate(&mut self, len: u64) {
         self.end = self.end.min(self.begin.saturating_add(len));
         while self.pieces.back().is_some_and(|last| last.begin >= self.end) {
-            self.pieces.pop_back();
+            let gone = self.pieces.pop_back();
+            self.use_again(gone);
         }
         self.give_back();
     }
@@ -193,10 +194,16 @@ impl Slots {
     pub(crate) fn remove_first(&mut self, count: u64) {
         self.begin = self.end.min(self.begin.saturating_add(count));
         while self.pieces.front().is_some_and(|first| first.begin + first.room <= self.begin) {
-            let gone = self.pieces.pop_front().filter(|gone| gone.room == LONG_LEN);
-            self.spare = self.spare.take().or(gone.map(|gone| gone.memory));
+            let gone = self.pieces.pop_front();
+            self.use_again(gone);
         }
         self.give_back();
+    }
+
+    /// The memory of a long piece is for the next one, if there is none for that.
+    fn use_again(&mut self, gone: Option<Piece>) {
+        let gone = gone.filter(|gone| gone.room == LONG_LEN).map(|gone| gone.memory);
+        self.spare = self.spare.take().or(gone);
     }
 
     /// What was long gives its memory back.
@@ -318,6 +325,18 @@ mod tests {
             assert!(!slots.lacks_spare() || slots.spare.is_none());
         }
         assert!(mine(&slots).is_subset(&before));
+        // What is truncated may be added again at once.
+        slots.remove_first(slots.len() - SPARE_FROM);
+        while slots.pieces.back().is_some_and(|last| slots.end - last.begin > 1) {
+            slots.extend([slot(0)]);
+        }
+        let (before, len) = (mine(&slots), slots.len());
+        slots.spare = None;
+        let last = slots.pieces.back().map(|last| last.memory.bytes().as_ptr());
+        slots.truncate(len - 1);
+        assert_eq!(slots.spare.as_ref().map(|memory| memory.bytes().as_ptr()), last);
+        slots.extend([slot(0)]);
+        assert!(slots.spare.is_none() && mine(&slots).is_subset(&before));
         slots.truncate(SPARE_FROM);
         assert!(slots.spare.is_some() || slots.lacks_spare());
         slots.truncate(SPARE_FROM - 1);
