@@ -727,7 +727,9 @@ impl<D: Disk, T: Completion> Writer<D, T> {
         if self.step != Step::Idle || position < size / 4 || self.require_running().is_err() || self.is_closing() {
             return false;
         }
-        self.prepare_up_to(self.next_size()) || matches!(self.spare, Spare::Zeroing { .. })
+        // The thread that takes chores may be busy with memory, and takes no zeroes then.
+        let more = self.prepare_up_to(self.next_size());
+        more || matches!(self.spare, Spare::Zeroing { .. }) || self.memory.is_some()
     }
 
     /// Prepares the next segment: overwriting blocks that were written before saves each flush a change of the file's

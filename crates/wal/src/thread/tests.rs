@@ -273,7 +273,7 @@ fn nobody_is_forgotten_behind_a_panic_when_the_log_ends() {
     }
 }
 
-/// Whoever waits is woken by the first ring behind what it waits for, however the two fall together.
+/// The thread that takes chores gets it, whoever adds entries does not wait for it, and without that thread the log goes on.
 #[test]
 fn memory_for_entries_to_come_is_got_by_another_thread() {
     let dir = DataDir::open(SimDisk::new(1), Path::new("/node"), DataDirOptions { node_id: 1, random: 42 }).unwrap();
@@ -298,6 +298,33 @@ fn memory_for_entries_to_come_is_got_by_another_thread() {
     assert!((1..=100).any(|at| add(17_002 * at..17_002 * (at + 1))), "nobody gets it any more, and the log goes on");
 }
 
+/// While memory is on its way, the zeroes of the next segment may have to wait for it: there is more to do.
+#[test]
+fn leisure_is_not_over_while_memory_is_on_its_way() {
+    let dir = DataDir::open(SimDisk::new(1), Path::new("/node"), DataDirOptions { node_id: 1, random: 42 }).unwrap();
+    let options = WalOptions { segment_bytes: 4 << 20, first_segment_bytes: 4 << 20, ..WalOptions::default() };
+    let Opened { log, mut writer, .. } = open::<_, Token>(Arc::new(dir), options).unwrap();
+    let (chores, jobs) = sync_channel(1);
+    writer.hand_chores_to(chores);
+    let entry = |index| RawEntry { kind: 0, log_id: RawLogId { term: 0, node: None, index }, payload: Bytes::new() };
+    submit(&log, Op::Append((1..20_000).map(entry).collect()), Token(Box::new(|result| assert!(result.is_ok()))));
+    writer.run_batch().unwrap();
+    writer.housekeep();
+    let mut chores_done = 0;
+    let more = (0..100).take_while(|at| {
+        // For a while that thread has other things to do.
+        if *at > 10 {
+            chores_done += jobs.try_iter().map(|job| job.run()).count();
+        }
+        writer.housekeep();
+        writer.use_leisure()
+    });
+    assert!((11..100).contains(&more.count()), "it comes to an end, and not before");
+    assert_eq!(chores_done, 3, "memory, and a segment in two pieces");
+    assert!(!log.shared.lock().index.lacks_spare());
+}
+
+/// Whoever waits is woken by the first ring behind what it waits for, however the two fall together.
 #[test]
 fn nobody_misses_a_bell() {
     const ROUNDS: usize = 20_000;
