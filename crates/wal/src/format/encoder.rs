@@ -11,13 +11,13 @@ use super::{
 };
 
 /// Largest buffer that is kept for the next batch, in bytes: that of a batch of the usual bound. A larger one is let go.
-const BUFFER_KEPT_MAX: usize = 8 << 20;
+pub(super) const BUFFER_KEPT_MAX: usize = 8 << 20;
 
 /// For how many records room in the table is kept.
 const RECORDS_KEPT_MAX: usize = 16 << 10;
 
 /// Length of the window, in bytes: a whole number of sectors, and short enough to stay in the nearest cache of a core.
-const WINDOW: usize = 16 << 10;
+pub(super) const WINDOW: usize = 16 << 10;
 
 /// Builds one batch in one buffer, which it keeps for the next unless it has grown beyond use.
 ///

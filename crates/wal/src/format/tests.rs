@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use raftwright_traits::crc32c;
 
+use super::encoder::{BUFFER_KEPT_MAX, WINDOW};
 use super::*;
 use crate::record::{Extent, RawLogId};
 
@@ -103,8 +104,56 @@ fn a_batch_comes_back() {
     }
 }
 
-/// However long the records are, and wherever one piece of work of the encoder ends and the next begins: what comes out is header,
-/// table, records, trailer and padding, one behind the other, and the zero sectors are counted.
+/// What an encoder makes of these payloads is header, table, records, trailer and padding, one behind the other, and the zero sectors
+/// are counted. Returns its length and the zero sectors.
+fn assert_encodes(encoder: &mut Encoder, payloads: &[Vec<u8>], vote: Vec<u8>) -> (usize, u32) {
+    let trailer = Trailer { vote: Some(vote.clone().into()), ..trailer() };
+    let sum = payloads.iter().map(Vec::len).sum();
+    encoder.begin(payloads.len(), Encoder::batch_len(payloads.len(), sum, vote.len()), SALT, 4096, 9);
+    let mut offset = BATCH_HEADER_LEN + HEAD_LEN * payloads.len();
+    let (mut table, mut records, mut sums) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, payload) in (0..).zip(payloads) {
+        let log_id = RawLogId { term: 3, node: (index % 3 == 0).then_some(index), index };
+        let placed = encoder.record(RecordKind::Entry, 7, log_id, payload);
+        let payload_crc = crc32c::crc32c(payload);
+        let (kind, len) = (RecordKind::Entry, payload.len() as u32);
+        let head = Head { kind, entry_kind: 7, offset: offset as u32, len, payload_crc, log_id };
+        let mut bytes = [0; HEAD_LEN];
+        head.encode(SALT, 4096, 9).write(&mut bytes);
+        assert_eq!(Head::decode(&bytes, SALT, 4096, 9), Some(head));
+        assert_eq!(placed, ((offset + HEAD_LEN) as u32, payload_crc));
+        table.extend(bytes);
+        sums.extend(&bytes[HEAD_LEN - 4..]);
+        records.extend(bytes);
+        records.extend(payload);
+        offset += HEAD_LEN + payload.len();
+    }
+    let mut end = Vec::new();
+    trailer.encode(&mut end, crc32c::crc32c(&sums));
+    let total_len = (offset + end.len()) as u32;
+    let mut whole = [vec![0; BATCH_HEADER_LEN], table, records, end.clone()].concat();
+    whole.resize(whole.len().next_multiple_of(SECTOR), 0);
+    let header = BatchHeader {
+        role: Role::Batch,
+        total_len,
+        count: payloads.len() as u32,
+        number: trailer.number,
+        durable_through: trailer.durable_through,
+        before: 9,
+        zero_sectors: whole.chunks(SECTOR).skip(1).filter(|sector| sector.iter().all(|byte| *byte == 0)).count() as u32,
+        trailer_len: end.len() as u32,
+    };
+    whole[..BATCH_HEADER_LEN].copy_from_slice(&header.encode(SALT, 4096));
+    let body = &end[..end.len() - 12];
+    let crc = checksum(SALT, 4096 + offset as u64, Fields::new(&whole[52..]).u32(), body);
+    whole[total_len as usize - 12..][..4].copy_from_slice(&crc.to_le_bytes());
+    let (bytes, after) = encoder.end(&trailer);
+    let lens = || (payloads.len(), payloads.iter().map(Vec::len).take(8).collect::<Vec<_>>(), vote.len());
+    assert!(bytes == whole && after == crc, "{:?}", lens());
+    (whole.len(), header.zero_sectors)
+}
+
+/// However long the records are, and wherever one piece of work of the encoder ends and the next begins.
 #[test]
 fn a_batch_is_its_parts_one_behind_the_other() {
     let mut random = 7u64;
@@ -114,59 +163,80 @@ fn a_batch_is_its_parts_one_behind_the_other() {
     };
     let mut encoder = Encoder::new();
     let (mut longest, mut most_zeros) = (0, 0);
-    for round in 0..600 {
+    for _ in 0..600 {
         let bound = [1, 40, 600, 1100, 20_000, 70_000][draw(6)];
         let payloads: Vec<_> = (0..1 + draw(if bound > 10_000 { 8 } else { 300 }))
             .map(|_| vec![if draw(3) == 0 { 0 } else { draw(256) as u8 }; draw(bound)])
             .collect();
-        let vote = vec![0; [14, draw(40_000)][draw(2)]];
-        let trailer = Trailer { vote: Some(vote.clone().into()), ..trailer() };
-        let sum = payloads.iter().map(Vec::len).sum();
-        encoder.begin(payloads.len(), Encoder::batch_len(payloads.len(), sum, vote.len()), SALT, 4096, 9);
-        let mut offset = BATCH_HEADER_LEN + HEAD_LEN * payloads.len();
-        let (mut table, mut records, mut sums) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, payload) in (0..).zip(&payloads) {
-            let log_id = RawLogId { term: 3, node: (draw(2) == 0).then_some(index), index };
-            let placed = encoder.record(RecordKind::Entry, 7, log_id, payload);
-            let payload_crc = crc32c::crc32c(payload);
-            let (kind, len) = (RecordKind::Entry, payload.len() as u32);
-            let head = Head { kind, entry_kind: 7, offset: offset as u32, len, payload_crc, log_id };
-            let mut bytes = [0; HEAD_LEN];
-            head.encode(SALT, 4096, 9).write(&mut bytes);
-            assert_eq!(Head::decode(&bytes, SALT, 4096, 9), Some(head));
-            assert_eq!(placed, ((offset + HEAD_LEN) as u32, payload_crc));
-            table.extend(bytes);
-            sums.extend(&bytes[HEAD_LEN - 4..]);
-            records.extend(bytes);
-            records.extend(payload);
-            offset += HEAD_LEN + payload.len();
-        }
-        let mut end = Vec::new();
-        trailer.encode(&mut end, crc32c::crc32c(&sums));
-        let total_len = (offset + end.len()) as u32;
-        let mut whole = [vec![0; BATCH_HEADER_LEN], table, records, end.clone()].concat();
-        whole.resize(whole.len().next_multiple_of(SECTOR), 0);
-        let header = BatchHeader {
-            role: Role::Batch,
-            total_len,
-            count: payloads.len() as u32,
-            number: trailer.number,
-            durable_through: trailer.durable_through,
-            before: 9,
-            zero_sectors: whole.chunks(SECTOR).skip(1).filter(|sector| sector.iter().all(|byte| *byte == 0)).count()
-                as u32,
-            trailer_len: end.len() as u32,
-        };
-        whole[..BATCH_HEADER_LEN].copy_from_slice(&header.encode(SALT, 4096));
-        let body = &end[..end.len() - 12];
-        let crc = checksum(SALT, 4096 + offset as u64, Fields::new(&whole[52..]).u32(), body);
-        whole[total_len as usize - 12..][..4].copy_from_slice(&crc.to_le_bytes());
-        let (bytes, after) = encoder.end(&trailer);
-        assert!(bytes == whole && after == crc, "round {round}");
-        longest = longest.max(bytes.len());
-        most_zeros = most_zeros.max(header.zero_sectors);
+        let (len, zeros) = assert_encodes(&mut encoder, &payloads, vec![0; [14, draw(40_000)][draw(2)]]);
+        longest = longest.max(len);
+        most_zeros = most_zeros.max(zeros);
     }
     assert!(longest > 300_000 && most_zeros > 100, "{longest} {most_zeros}");
+}
+
+/// An encoder that has just held a longer batch without a zero, which no byte of the next may come from.
+fn soil(encoder: &mut Encoder) {
+    let payload = vec![0xEE; 9 * WINDOW];
+    encoder.begin(1, Encoder::batch_len(1, payload.len(), 14), SALT, 4096, 0);
+    encoder.record(RecordKind::Entry, 1, ID, &payload);
+    encoder.end(&trailer());
+}
+
+/// A payload of one window, of two, and of a byte more or less, one behind which there is none, and the end of the batch: each just
+/// before, at and just behind the end of a window, and so are the heads around them.
+#[test]
+fn a_batch_is_whole_wherever_a_window_ends() {
+    let mut encoder = Encoder::new();
+    let (mut ends, mut most_zeros) = (0, 0);
+    let places =
+        [1, 2].map(|windows| [0, 1, 2, 43, 44, 45, 46, 47, 89, 90].map(|before| windows * WINDOW + 45 - before));
+    for (place, byte) in places.into_iter().flatten().flat_map(|place| [(place, 0), (place, 7)]) {
+        for len in [0, 1, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW - 1, 2 * WINDOW, 2 * WINDOW + 1, 3 * WINDOW - 44] {
+            // The second payload begins at this place.
+            let first = place - (BATCH_HEADER_LEN + 4 * HEAD_LEN + 2 * HEAD_LEN);
+            let payloads = [vec![byte; first], vec![byte; len], Vec::new(), vec![0; 5]];
+            soil(&mut encoder);
+            most_zeros = most_zeros.max(assert_encodes(&mut encoder, &payloads, vec![7; 14]).1);
+            // And with a vote that is so long that the batch, without its padding, ends so close to the end of a window.
+            let without_vote = place + len + 2 * HEAD_LEN + 5 + 100;
+            for end in [0, 1, 11, 12, SECTOR - 1, SECTOR, SECTOR + 1, 2 * SECTOR] {
+                let vote = without_vote.next_multiple_of(WINDOW) + WINDOW + SECTOR - end - without_vote;
+                ends += usize::from(assert_encodes(&mut encoder, &payloads, vec![7; vote]).0.is_multiple_of(WINDOW));
+            }
+        }
+    }
+    assert!(ends > 700 && most_zeros > 100, "{ends} {most_zeros}");
+}
+
+/// A table that ends at a sector's end, at a window's end, or just before or behind one, with every kind of record behind it.
+#[test]
+fn a_batch_is_whole_wherever_its_table_ends() {
+    let mut encoder = Encoder::new();
+    let end = |count: usize| BATCH_HEADER_LEN + HEAD_LEN * count;
+    assert!(end(80).is_multiple_of(SECTOR) && end(1488).is_multiple_of(WINDOW));
+    for count in [0, 1, 9, 10, 11, 79, 80, 81, 370, 371, 372, 373, 1487, 1488, 1489, 3000] {
+        for (len, byte) in
+            [0, 1, 500, WINDOW - HEAD_LEN, WINDOW, 2 * WINDOW + 1].into_iter().flat_map(|l| [(l, 0), (l, 7)])
+        {
+            soil(&mut encoder);
+            let mut payloads = vec![Vec::new(); count];
+            payloads.first_mut().into_iter().for_each(|payload| *payload = vec![byte; len]);
+            assert_encodes(&mut encoder, &payloads, vec![7; 14]);
+        }
+    }
+}
+
+/// In a buffer that becomes longer, that is kept for shorter batches, and that was let go, nothing is left of the batch before.
+#[test]
+fn nothing_of_a_longer_batch_is_in_a_shorter_one() {
+    for longer in [2 * WINDOW, 100_000, BUFFER_KEPT_MAX / 2, 2 * BUFFER_KEPT_MAX] {
+        let mut encoder = Encoder::new();
+        for len in [longer, 1, 700, WINDOW + 1, longer / 2, longer - 1] {
+            assert_encodes(&mut encoder, &[vec![0xEE; len]], vec![0xEE; 14]);
+            assert_encodes(&mut encoder, &[vec![0; len / 2], vec![0; 3]], Vec::new());
+        }
+    }
 }
 
 /// A buffer of the usual length is used again; a longer one is let go when the next batch begins.
