@@ -320,6 +320,45 @@ mod tests {
         assert_eq!((index.first(), index.next(), index.extent().last), (4, 4, Some(id(1, 3))));
     }
 
+    /// What is added together is what it would be one by one: to a log that never held anything or of which nothing is left, behind the
+    /// same leader's entries or another's, and behind some that are gone.
+    #[test]
+    fn entries_are_added_together_as_one_by_one() {
+        let changed = |terms: &[u64], change: fn(&mut Index)| {
+            let mut log = filled(terms);
+            change(&mut log);
+            log
+        };
+        let gone = || Index::carried(Extent { purged: None, last: Some(id(1, 9)) }, 4);
+        let logs: [(&dyn Fn() -> Index, u64, u64); 7] = [
+            (&Index::default, 5, 5),
+            (&|| changed(&[1, 2], |log| log.truncate(1)), 7, 7),
+            (&|| changed(&[1, 1, 2], |log| log.purge(id(2, 3), false)), 4, 4),
+            (&|| changed(&[1, 3], |log| log.truncate(2)), 1, 2),
+            (&|| filled(&[1, 2]), 1, 3),
+            (&gone, 4, 10),
+            (&|| changed(&[1, 1, 1], |log| log.purge(id(1, 2), false)), 3, 4),
+        ];
+        for (number, (log, first, next)) in logs.into_iter().enumerate() {
+            let entries: Vec<_> = (next..).zip([1, 1, 3, 1, 4, 4]).map(|(index, term)| entry(term, index)).collect();
+            let (mut together, mut one_by_one) = (log(), log());
+            together.append_queued(&Arc::new(entries.clone()), 70);
+            for (entry, queued) in entries.iter().zip(70..) {
+                one_by_one.append_queued(&Arc::new(vec![entry.clone()]), queued);
+            }
+            for log in [&together, &one_by_one] {
+                assert_eq!((log.first(), log.next(), log.runs.len()), (first, next + 6, log.leaders(0, 99).len()));
+                assert_eq!(log.leaders(next, next + 6).len(), 4, "log {number}");
+                for (entry, queued) in entries.iter().zip(70..) {
+                    let index = entry.log_id.index;
+                    assert_eq!(log.log_id(index), Some(entry.log_id), "log {number}");
+                    assert_eq!(log.slot(index).map(|slot| slot.place), Some(Place::Queued(queued)), "log {number}");
+                }
+            }
+            assert_eq!(together.leaders(0, 99), one_by_one.leaders(0, 99), "log {number}");
+        }
+    }
+
     #[test]
     fn what_is_not_written_is_not_evicted() {
         let mut index = filled(&[1, 1, 1]);
