@@ -216,7 +216,11 @@ pub(crate) fn random_op(dice: &mut Dice, model: &Model, term: &mut u64) -> Op {
                 2 if dice.roll(4) == 0 => 12_000,
                 _ => dice.roll(120) as usize,
             };
-            Op::Append((next..next + count).map(|index| entry(*term, index, len(dice))).collect())
+            // What a follower gets in one request may come from several leaders.
+            let (before, changed) = (*term, next + 2);
+            *term += u64::from(count > 2);
+            let leader = |index: u64| if index < changed { before } else { before + 1 };
+            Op::Append((next..next + count).map(|index| entry(leader(index), index, len(dice))).collect())
         }
     }
 }

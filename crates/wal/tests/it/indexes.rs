@@ -187,6 +187,34 @@ fn an_index_that_is_made_late_is_that_of_the_records() {
     assert!(compared > 100 && none > 10, "{compared} indexes were compared, {none} segments had none");
 }
 
+/// Entries of several leaders in one append, the same one again among them, as those of all are that a follower was long without.
+#[test]
+fn an_index_knows_every_leader_of_an_append() {
+    let disk = SimDisk::new(1);
+    let mut node = Node::open(&disk).unwrap();
+    node.done(Op::Vote(vec![1].into()));
+    let term = |index: u64| [5, 5, 6, 5, 7, 7, 7][index as usize % 7];
+    for first in (1..=300).step_by(10) {
+        node.done(Op::Append((first..first + 10).map(|index| entry(term(index), index, 100)).collect()));
+    }
+    while node.writer.housekeep() {}
+    drop(node);
+    disk.power_cut(Loss::Nothing);
+    let by_records = disk.fork(1);
+    let files = indexes(&disk);
+    files.iter().for_each(|path| by_records.lose(path));
+    for disk in [&disk, &by_records] {
+        let mut node = Node::open(disk).unwrap();
+        assert_eq!(Model::of(&node.log).entries.len(), 300);
+        for index in 1..=300 {
+            assert_eq!(node.log.log_id(index), Some(entry(term(index), index, 0).log_id));
+        }
+        assert_eq!(node.log.leaders(1, 10).len(), 7);
+        while node.writer.housekeep() {}
+    }
+    assert!(files.len() > 3 && files.iter().all(|path| disk.content(path) == by_records.content(path)));
+}
+
 /// What belongs to no segment any more does not stay.
 #[test]
 fn an_index_goes_before_its_segment_and_not_behind_it() {
