@@ -359,6 +359,16 @@ mod tests {
         }
     }
 
+    /// A term may have several leaders.
+    #[test]
+    fn leaders_of_one_term_are_told_apart() {
+        let by = |node, index| RawEntry { log_id: RawLogId { node: Some(node), ..id(1, index) }, ..entry(1, index) };
+        let mut log = Index::default();
+        log.append_queued(&Arc::new(vec![by(1, 1), by(2, 2), by(2, 3)]), 0);
+        assert_eq!(log.leaders(0, 9), [by(1, 1).log_id, by(2, 2).log_id]);
+        assert_eq!(log.log_id(3), Some(by(2, 3).log_id));
+    }
+
     #[test]
     fn what_is_not_written_is_not_evicted() {
         let mut index = filled(&[1, 1, 1]);
